@@ -1,0 +1,1 @@
+"""One site: what it admits, learns and releases."""

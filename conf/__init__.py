@@ -1,0 +1,1 @@
+"""What a person chooses: YAML for Hydra, no logic."""

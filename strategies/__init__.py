@@ -1,0 +1,1 @@
+"""How the replies of sites become the next model."""

@@ -1,0 +1,1 @@
+"""What a site holds: rows, a task and a schema of public knowledge."""

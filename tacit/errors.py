@@ -1,0 +1,87 @@
+"""What can go wrong, as one hierarchy; each class carries the exit code of the process.
+
+::
+
+    TacitError (1, a fault of ours)
+    ├── InputError (2, bad configuration or bad input)
+    │   ├── ConfigurationError   a key or value on the command line or in YAML
+    │   ├── DataError            a file, row, column and value of somebody's data
+    │   ├── ModelError           weights or layers that do not fit
+    │   └── RunDirectoryError    a run directory that cannot be used
+    ├── RefusedError (5)         a site's policy or budget said no
+    │   └── LedgerError          the ledger is damaged: nothing may be spent from it
+    └── TooFewSitesError (6)     a round had fewer replies than its minimum
+
+A message says what was wrong, the value, and what to try.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every Tacit command."""
+
+    DONE = 0
+    FAULT = 1
+    BAD_INPUT = 2
+    CONTRADICTED = 3
+    INCOMPLETE = 4
+    REFUSED = 5
+    TOO_FEW_SITES = 6
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class TacitError(Exception):
+    """Base of every error that Tacit raises on purpose."""
+
+    exit_code = ExitCode.FAULT
+
+
+class InputError(TacitError):
+    """Something a person gave us cannot be used."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
+class ConfigurationError(InputError):
+    """A configuration key or value is wrong; the message names the key."""
+
+
+class DataError(InputError):
+    """A data file is missing or malformed.
+
+    The message may name rows and values: it is for the data owner's terminal only and never
+    enters a reply.
+    """
+
+
+class ModelError(InputError):
+    """A model cannot be trained privately, or weights do not belong to it."""
+
+
+class RunDirectoryError(InputError):
+    """A run directory is in use, not empty, full, or belongs to another configuration."""
+
+
+class RefusedError(TacitError):
+    """A site's policy or ledger refuses; `reason` is from a closed list and never about data."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class LedgerError(RefusedError):
+    """A ledger is damaged, cut or older than its receipt; nothing may be spent from it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("ledger_damaged", message)
+
+
+class TooFewSitesError(TacitError):
+    """Fewer sites replied than the run needs."""
+
+    exit_code = ExitCode.TOO_FEW_SITES

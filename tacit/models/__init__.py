@@ -1,0 +1,1 @@
+"""The shared pretrained model: build, freeze, choose what trains, pretrain, save."""

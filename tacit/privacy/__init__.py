@@ -1,0 +1,1 @@
+"""The privacy path: events, what they cost, and who says no."""

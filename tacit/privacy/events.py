@@ -1,0 +1,132 @@
+"""What was done to data, as values: an event says what happened, an accountant what it costs.
+
+An event never changes its meaning once it stands in a ledger; a new meaning gets a new ``kind``.
+
+Notes
+-----
+Every field is public: an event depends on the configuration of a run and never on data.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from tacit.errors import LedgerError
+
+
+class Unit(StrEnum):
+    """Whose presence a guarantee hides."""
+
+    RECORD = "record"
+    PERSON = "person"
+    CLIENT = "client"
+
+
+class Relation(StrEnum):
+    """Which two data sets a guarantee cannot tell apart."""
+
+    ADD_OR_REMOVE_ONE = "add_or_remove_one"
+    """One unit more or one unit fewer (Dwork and Roth 2014, section 2.3)."""
+
+    REPLACE_WITH_ZERO = "replace_with_zero"
+    """One unit's contribution replaced by zero; who takes part stays visible."""
+
+
+@dataclass(frozen=True, slots=True)
+class GaussianSteps:
+    """Noised sums of clipped vectors over Poisson samples: the sampled Gaussian mechanism.
+
+    Parameters
+    ----------
+    noise_multiplier
+        σ: standard deviation of the noise on the sum, divided by `clipping_norm`. Positive.
+    sampling_rate
+        Probability q in (0, 1] with which each unit enters a step, independently of the others.
+    steps
+        How many noised sums are released, at least 0.
+    clipping_norm
+        Largest L2 norm C of one unit's contribution to one sum.
+    unit
+        Whose contribution is clipped.
+    relation
+        Neighbouring relation under which the sensitivity of the sum is C.
+
+    References
+    ----------
+    Abadi et al. 2016, "Deep Learning with Differential Privacy", algorithm 1; Mironov, Talwar and
+    Zhang 2019, arXiv 1908.10530, section 3.
+    """
+
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+    clipping_norm: float
+    unit: Unit = Unit.RECORD
+    relation: Relation = Relation.ADD_OR_REMOVE_ONE
+
+    kind: ClassVar[str] = "gaussian_steps/1"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier > 0):
+            raise ValueError(f"noise_multiplier={self.noise_multiplier} must be positive")
+        if not 0 < self.sampling_rate <= 1:
+            raise ValueError(f"sampling_rate={self.sampling_rate} must be in (0, 1]")
+        if self.steps < 0:
+            raise ValueError(f"steps={self.steps} must not be negative")
+        if not (math.isfinite(self.clipping_norm) and self.clipping_norm > 0):
+            raise ValueError(f"clipping_norm={self.clipping_norm} must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class ExactRelease:
+    """Something computed from data left as it was: no privacy, ε is infinite."""
+
+    what: str
+    unit: Unit = Unit.RECORD
+    relation: Relation = Relation.ADD_OR_REMOVE_ONE
+
+    kind: ClassVar[str] = "exact_release/1"
+
+
+Event = GaussianSteps | ExactRelease
+
+
+def to_json(event: Event) -> str:
+    """Write an event as canonical JSON, the form that a ledger hashes."""
+    return json.dumps({"kind": event.kind, **asdict(event)}, sort_keys=True, separators=(",", ":"))
+
+
+def from_json(text: str) -> Event:
+    """Read an event that `to_json` wrote.
+
+    Raises
+    ------
+    LedgerError
+        The kind is unknown (written by a newer version) or a field is missing or out of range.
+    """
+    try:
+        fields: dict[str, object] = json.loads(text)
+        kind = fields.pop("kind")
+        if kind == GaussianSteps.kind:
+            return _gaussian_steps(fields)
+        if kind == ExactRelease.kind:
+            return ExactRelease(
+                str(fields["what"]), Unit(str(fields["unit"])), Relation(str(fields["relation"]))
+            )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LedgerError(f"an event cannot be read: {text[:200]!r}: {error}") from error
+    raise LedgerError(f"unknown event kind {kind!r}: was this written by a newer version of Tacit?")
+
+
+def _gaussian_steps(fields: Mapping[str, object]) -> GaussianSteps:
+    return GaussianSteps(
+        noise_multiplier=float(str(fields["noise_multiplier"])),
+        sampling_rate=float(str(fields["sampling_rate"])),
+        steps=int(str(fields["steps"])),
+        clipping_norm=float(str(fields["clipping_norm"])),
+        unit=Unit(str(fields["unit"])),
+        relation=Relation(str(fields["relation"])),
+    )
