@@ -1,0 +1,45 @@
+# Python 3.11 or newer and GNU make are all this needs. `make help` lists the targets.
+
+PYTHON ?= python3
+EXTRAS ?=
+
+comma := ,
+extras := dev$(if $(EXTRAS),$(comma)$(EXTRAS))
+bin := .venv/bin
+# One stamp for each set of extras: another set installs again, and so does a changed pyproject.toml.
+installed := .venv/installed-$(subst $(comma),+,$(extras))
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check clean
+
+help: ## Show this list
+	@echo "make TARGET [PYTHON=python3.12] [EXTRAS=a,b]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' Makefile
+
+install: $(installed) ## Make .venv with Tacit, its tests and tools; EXTRAS=a,b adds extras
+
+demo: install ## Fine-tune the shared model across four hospitals and write a report
+	$(bin)/tacit-simulate
+
+test: install ## Run the tests
+	$(bin)/python -m pytest
+
+check: install ## Lint, formatting, types, and which folder may import which
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+clean: ## Remove .venv, builds and caches; runs in outputs/ stay
+	rm -rf .venv build dist *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip resolves everything in one call: the range of torch in pyproject.toml then holds throughout.
+$(installed): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Tacit needs \
+	Python 3.11 or newer and this is %d.%d: try make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	@echo "Installing into .venv: minutes on first use"
+	$(bin)/python -m pip install --editable ".[$(extras)]"
+	@touch $@

@@ -1,0 +1,84 @@
+"""The one door: the only code that builds a reply of a site.
+
+What is to leave comes together with the privacy event that pays for it and the charge that is on
+disk; without them there is no reply. A reply is a pure function of the packed bytes that the
+ledger keeps, so a repeated message gets the same bytes.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+from safetensors.numpy import load, save
+
+from strategies.records import to_record
+from tacit.errors import RefusedError
+from tacit.messages import ARRAYS, LEDGER
+from tacit.models.trainable import Weights
+from tacit.privacy.chain import Receipt
+from tacit.privacy.ledger import Charge, Ledger
+from tacit.privacy.policy import Reason
+
+REFUSED: Final = 1001
+"""Error code of a refusal; its reason is one of `Reason`."""
+
+_HEADER: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What is to leave the site, and the charge that pays for it."""
+
+    weights: Weights
+    charge: Charge
+    receipt: Receipt
+
+
+def release(ledger: Ledger, message: Message, leaving: Release) -> Message:
+    """Store what leaves, then build the reply from what was stored.
+
+    Raises
+    ------
+    RefusedError
+        The charge is not in this site's ledger.
+    """
+    packed = _pack(leaving)
+    ledger.store_reply(leaving.charge, packed)
+    return replay(message, packed)
+
+
+def replay(message: Message, packed: bytes) -> Message:
+    """Build the reply from stored bytes: the same arrays and the same receipt."""
+    length = int.from_bytes(packed[:_HEADER], "big")
+    header = json.loads(packed[_HEADER : _HEADER + length])
+    arrays = load(packed[_HEADER + length :])
+    content = RecordDict(
+        {
+            ARRAYS: to_record({name: arrays[name] for name in header["order"]}),
+            LEDGER: ConfigRecord({"count": header["count"], "head": header["head"]}),
+        }
+    )
+    return Message(content, reply_to=message)
+
+
+def refuse(message: Message, reason: str) -> Message:
+    """Build a refusal: a reason from the closed list and nothing else."""
+    known = reason if reason in set(Reason) else Reason.NOT_AVAILABLE
+    return Message(Error(REFUSED, str(known)), reply_to=message)
+
+
+def _pack(leaving: Release) -> bytes:
+    for name, array in leaving.weights.items():
+        if not np.isfinite(array).all():
+            # Only the plan's numbers (a step size too large) can make finite sums overflow.
+            raise RefusedError(Reason.NOT_AVAILABLE, f"weight {name!r} is not finite")
+    header = json.dumps(
+        {
+            "order": list(leaving.weights),
+            "count": leaving.receipt.count,
+            "head": leaving.receipt.head,
+        }
+    ).encode()
+    return len(header).to_bytes(_HEADER, "big") + header + save(leaving.weights)

@@ -1,0 +1,149 @@
+"""One site: what it holds, and the three functions on the way of a round.
+
+``admit`` (policy and durable charge) → ``learn`` → ``release`` (through the door).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from flwr.app import Message
+from torch import nn
+
+from client import door
+from strategies.records import from_record
+from tacit.domains.domain import Examples
+from tacit.errors import ConfigurationError, ModelError, RefusedError
+from tacit.learning.local import Compute, train_round
+from tacit.messages import ARRAYS, CONFIG, TrainRequest, request_hash
+from tacit.models.trainable import Weights, load_trainable, sha256_of, trainable_weights
+from tacit.privacy.ledger import Charge, Ledger
+from tacit.privacy.policy import Policy, Reason
+from tacit.privacy.randomness import Stream
+
+Streams = Callable[[int, str], Stream]
+"""Makes the stream for a round and a purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What one site holds.
+
+    Parameters
+    ----------
+    name
+        The site's name.
+    data
+        Its training rows.
+    model
+        A resident model on the site's device, its trainable weights chosen.
+    model_sha256
+        Hash of all of the model that does not travel.
+    ledger, policy
+        What was spent and what may be.
+    streams
+        Where noise and Poisson coins come from.
+    compute
+        Device, precision and microbatches.
+    """
+
+    name: str
+    data: Examples
+    model: nn.Module
+    model_sha256: str
+    ledger: Ledger
+    policy: Policy
+    streams: Streams
+    compute: Compute
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that the site has charged for."""
+
+    request: TrainRequest
+    weights: Weights
+    charge: Charge
+
+
+def admit(site: Site, message: Message) -> Admitted | Message:
+    """Check a request against model, policy and ledger, and charge for it.
+
+    Returns
+    -------
+    Admitted or Message
+        The charge is on disk; or, for a repeated request, the stored reply.
+
+    Raises
+    ------
+    RefusedError
+        With a reason from the closed list; nothing was spent.
+    """
+    config, record = message.content[CONFIG], message.content[ARRAYS]
+    try:
+        request = TrainRequest.from_config(dict(config))
+        weights = from_record(record)
+    except (ConfigurationError, ValueError, TypeError) as error:
+        raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
+    if request.model != site.model_sha256:
+        raise RefusedError(
+            Reason.MODEL_DIFFERS,
+            f"site {site.name}: the request is for model {request.model[:12]}…, "
+            f"this site has {site.model_sha256[:12]}…",
+        )
+    site.ledger.check_receipt(request.receipt)
+    key = request_hash(config, sha256_of(weights))
+    if (stored := site.ledger.stored_reply(request.run, key)) is not None:
+        return door.replay(message, stored)
+    try:
+        load_trainable(site.model, weights)
+    except ModelError as error:
+        raise RefusedError(Reason.MODEL_DIFFERS, f"site {site.name}: {error}") from error
+    charge = site.ledger.charge(request.run, key, request.plan.event(), site.policy)
+    return Admitted(request, weights, charge)
+
+
+def learn(site: Site, admitted: Admitted) -> Weights:
+    """Train the site's model for one round and return its trainable weights.
+
+    A stop from outside (Ctrl-C, SIGTERM) settles the charge down to the steps that had begun:
+    nothing was handed to the transport, and the cause is public.
+    """
+    begun = 0
+
+    def count(steps: int) -> None:
+        nonlocal begun
+        begun = steps
+
+    load_trainable(site.model, admitted.weights)
+    try:
+        train_round(
+            site.model,
+            site.data,
+            admitted.request.plan,
+            coins=site.streams(admitted.request.round, "coins"),
+            noise=site.streams(admitted.request.round, "noise"),
+            compute=site.compute,
+            on_step=count,
+        )
+    except (KeyboardInterrupt, SystemExit):
+        if begun < admitted.request.plan.steps:
+            site.ledger.settle(admitted.charge, begun)
+        raise
+    return trainable_weights(site.model)
+
+
+def release(site: Site, message: Message, admitted: Admitted, weights: Weights) -> Message:
+    """Hand the weights to the door with the charge that pays for them."""
+    leaving = door.Release(weights, admitted.charge, site.ledger.receipt())
+    return door.release(site.ledger, message, leaving)
+
+
+def seeded_streams(seed: int, site: str) -> Streams:
+    """Streams that anyone with the seed can recompute: simulation only."""
+    return partial(Stream.seeded, seed, site)
+
+
+def system_streams() -> Streams:
+    """Streams keyed by the operating system: nobody can recompute them."""
+    return lambda round_number, purpose: Stream.from_system()

@@ -1,0 +1,218 @@
+"""The round loop: ask the cohort, combine what comes back, hand on the next weights."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from strategies.memory import Memory, recall, remembered
+from strategies.records import from_record, to_record
+from tacit.errors import TooFewSitesError
+from tacit.learning.plan import RoundPlan
+from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, WEIGHT, TrainRequest
+from tacit.models.trainable import Weights
+from tacit.privacy.chain import NO_ROWS, Receipt
+
+NO_REPLY = "no_reply"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """A whole run, fixed before its first round.
+
+    Parameters
+    ----------
+    run
+        The run's identity.
+    rounds
+        Number of rounds.
+    model
+        SHA-256 of what does not travel of the model.
+    sites
+        What each site computes in a round, by name.
+    declared_sizes
+        Public weight of each site in the average.
+    min_replies
+        Fewest replies with which a round counts.
+    timeout
+        Seconds after which a missing reply is a failure; None to wait.
+    """
+
+    run: str
+    rounds: int
+    model: str
+    sites: Mapping[str, RoundPlan]
+    declared_sizes: Mapping[str, int]
+    min_replies: int
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that the next round depends on.
+
+    `round` is the last complete round; 0 before the first.
+    """
+
+    round: int
+    weights: Weights
+    memory: Memory = field(default_factory=dict)
+    receipts: Mapping[str, Receipt] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOutcome:
+    """What happened in a round: who replied, who failed and why, and how long it took."""
+
+    round: int
+    replied: tuple[str, ...]
+    failed: Mapping[str, str]
+    seconds: float
+    cpu_seconds: float
+
+
+def run_rounds(
+    grid: Grid,
+    strategy: Strategy,
+    plan: RunPlan,
+    names: Mapping[int, str],
+    state: State,
+    on_round: Callable[[State, RoundOutcome], None],
+) -> State:
+    """Run the rounds that are left.
+
+    Parameters
+    ----------
+    grid
+        Reaches the sites: over the network or in process.
+    strategy
+        Combines replies.
+    plan
+        The run.
+    names
+        Name of the site behind each node id.
+    state
+        Where to go on: the initial weights or a checkpoint.
+    on_round
+        Called after every complete round: it records and shows.
+
+    Raises
+    ------
+    TooFewSitesError
+        A round had fewer replies than the plan's least number. `state` as of the last complete
+        round is with whoever took it in `on_round`.
+    """
+    recall(strategy, state.memory)
+    while state.round < plan.rounds:
+        started, cpu_started = time.perf_counter(), time.process_time()
+        number = state.round + 1
+        requests = _requests(strategy, grid, plan, names, state, number)
+        replies = list(grid.send_and_receive(requests, timeout=plan.timeout))
+        answers, failed = _sort_replies(replies, plan, names)
+        if len(answers) < plan.min_replies:
+            raise too_few(number, plan, answers, failed)
+        record, _ = strategy.aggregate_train(number, _weighed(answers, plan))
+        if record is None:
+            raise TooFewSitesError(f"round {number}: the strategy made no model of the replies")
+        weights = _in_order_of(state.weights, from_record(record))
+        state = State(
+            number, weights, remembered(strategy, weights), _receipts(state.receipts, answers)
+        )
+        outcome = RoundOutcome(
+            number,
+            tuple(answers),
+            failed,
+            time.perf_counter() - started,
+            time.process_time() - cpu_started,
+        )
+        on_round(state, outcome)
+    return state
+
+
+def _requests(
+    strategy: Strategy,
+    grid: Grid,
+    plan: RunPlan,
+    names: Mapping[int, str],
+    state: State,
+    number: int,
+) -> list[Message]:
+    """Let the strategy address the cohort, then give each site its own plan."""
+    messages = strategy.configure_train(number, to_record(state.weights), ConfigRecord(), grid)
+    addressed = []
+    for message in messages:
+        site = names[message.metadata.dst_node_id]
+        receipt = state.receipts.get(site, Receipt(0, NO_ROWS))
+        request = TrainRequest(
+            plan.run, number, plan.rounds, plan.model, plan.sites[site], receipt
+        )
+        message.content = RecordDict(
+            {
+                ARRAYS: message.content[ARRAYS],
+                CONFIG: ConfigRecord(dict(request.to_config())),
+            }
+        )
+        addressed.append(message)
+    return sorted(addressed, key=lambda message: names[message.metadata.dst_node_id])
+
+
+def _sort_replies(
+    replies: list[Message], plan: RunPlan, names: Mapping[int, str]
+) -> tuple[dict[str, Message], dict[str, str]]:
+    """Divide replies into answers and failures, by site, in the order of names."""
+    by_site = {names[reply.metadata.src_node_id]: reply for reply in replies}
+    answers: dict[str, Message] = {}
+    failed: dict[str, str] = {}
+    for site in sorted(plan.sites):
+        reply = by_site.get(site)
+        if reply is None:
+            failed[site] = NO_REPLY
+        elif reply.has_error():
+            failed[site] = reply.error.reason or "unknown"
+        else:
+            answers[site] = reply
+    return answers, failed
+
+
+def _weighed(answers: Mapping[str, Message], plan: RunPlan) -> list[Message]:
+    """Give every answer its weight: the declared size, whatever the site may have said."""
+    for site, message in answers.items():
+        message.content = RecordDict(
+            {
+                ARRAYS: message.content[ARRAYS],
+                METRICS: MetricRecord({WEIGHT: plan.declared_sizes[site]}),
+                LEDGER: message.content[LEDGER],
+            }
+        )
+    return list(answers.values())
+
+
+def _receipts(
+    known: Mapping[str, Receipt], answers: Mapping[str, Message]
+) -> Mapping[str, Receipt]:
+    latest = dict(known)
+    for site, message in answers.items():
+        record = message.content[LEDGER]
+        latest[site] = Receipt(int(record["count"]), str(record["head"]))
+    return latest
+
+
+def _in_order_of(like: Weights, weights: Weights) -> Weights:
+    return {name: np.ascontiguousarray(weights[name], dtype=np.float32) for name in like}
+
+
+def too_few(
+    number: int, plan: RunPlan, answers: Mapping[str, Message], failed: Mapping[str, str]
+) -> TooFewSitesError:
+    """Say who is missing and why."""
+    missing = ", ".join(f"{site} ({reason})" for site, reason in failed.items())
+    return TooFewSitesError(
+        f"round {number}: {len(answers)} of {len(plan.sites)} sites replied, "
+        f"{plan.min_replies} are needed; missing: {missing}"
+    )
+
+

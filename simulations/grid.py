@@ -1,0 +1,87 @@
+"""Flower's Grid in one process: a message is answered by a call, without a network or Ray."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from flwr.app import Context, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+from simulations.flower import SERVER_NODE, become_server, site_context
+
+Engine = Callable[[Sequence[tuple[Message, Context]]], list[Message]]
+"""Answers a cohort's messages, in their order."""
+
+
+def loop_engine(app: Callable[[Message, Context], Message]) -> Engine:
+    """Return the engine that calls the sites' app one after another: cohorts of one."""
+    return lambda cohort: [app(message, context) for message, context in cohort]
+
+
+class LocalGrid(Grid):
+    """A grid whose nodes are sites of this process.
+
+    Node ids follow the order of the names, so that they are the same in every run.
+
+    Parameters
+    ----------
+    sites
+        Names of the sites.
+    engine
+        Answers messages.
+    """
+
+    def __init__(self, sites: Iterable[str], engine: Engine) -> None:
+        self._run = become_server()
+        self._engine = engine
+        self.names: Mapping[int, str] = {
+            node: site for node, site in enumerate(sorted(sites), start=SERVER_NODE + 1)
+        }
+        self._replies: dict[str, Message] = {}
+        self._sent = 0
+
+    def set_run(self, run: Run) -> None:
+        """Take another run's description."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """The run's description."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Make a message to a node."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the node of every site."""
+        return list(self.names)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Answer messages at once and keep the replies; return the messages' ids."""
+        cohort = []
+        for message in messages:
+            node = message.metadata.dst_node_id
+            self._sent += 1
+            # Flower gives a message its id on the way; here there is no way.
+            message.metadata.__dict__["_message_id"] = f"message-{self._sent}"
+            cohort.append((message, site_context(node, self.names[node])))
+        ids = [message.metadata.message_id for message, _ in cohort]
+        self._replies.update(zip(ids, self._engine(cohort), strict=True))
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Hand out replies, each once."""
+        return [self._replies.pop(i) for i in message_ids if i in self._replies]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Answer messages and return the replies; nothing can be late, so `timeout` is unused."""
+        return self.pull_messages(self.push_messages(messages))

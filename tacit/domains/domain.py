@@ -1,0 +1,105 @@
+"""What every domain offers: sites with data, a task, and what is public about them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import torch
+
+from tacit.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Rows of one site: `features` float32 [n, ...] and class indices `targets` int64 [n]."""
+
+    features: torch.Tensor
+    targets: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteData:
+    """What one site holds: rows to learn from and, in a simulation, held-out rows."""
+
+    train: Examples
+    test: Examples
+
+
+class Metric(StrEnum):
+    """A domain's headline figure."""
+
+    ACCURACY = "accuracy"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a person is told about a domain; all of it is public knowledge.
+
+    `public_pool` says what the pool is and that it is public by assumption; None where there is
+    none.
+    """
+
+    name: str
+    title: str
+    description: str
+    classes: tuple[str, ...]
+    metric: Metric
+    unit_protected: str
+    not_protected: tuple[str, ...] = field(default=())
+    public_pool: str | None = None
+    synthetic: bool = False
+
+
+class Domain(Protocol):
+    """A domain, to be implemented by a class that a YAML names with ``_target_``.
+
+    `declared_sizes` gives each site, in the order of names, a rounded public constant for its
+    number of training rows. It is part of the configuration and does not follow the data: weights
+    of aggregation, sampling rates and divisors rest on it.
+    """
+
+    declared_sizes: Mapping[str, int]
+
+    @property
+    def card(self) -> Card:
+        """What a person is told."""
+        ...
+
+    @property
+    def groups(self) -> tuple[slice, ...]:
+        """Which features of an example belong to one column, for masking a column as a whole."""
+        ...
+
+    def load(self) -> Mapping[str, SiteData]:
+        """Read and check every site's data; DataError names file, row, column and value."""
+        ...
+
+    def public_pool(self) -> torch.Tensor | None:
+        """Unlabelled public examples [n, ...], or None."""
+        ...
+
+
+def check_sites(data: Mapping[str, SiteData], card: Card) -> None:
+    """Refuse data that cannot be learnt from, before anything is spent.
+
+    Raises
+    ------
+    DataError
+        A site has no rows, or a label outside the declared classes.
+    """
+    for site, held in data.items():
+        for part, examples in (("training", held.train), ("test", held.test)):
+            if len(examples) == 0:
+                raise DataError(f"site {site!r} has no {part} rows: add rows or leave the site out")
+            bad = (examples.targets < 0) | (examples.targets >= len(card.classes))
+            if bad.any():
+                row = int(bad.nonzero()[0, 0])
+                raise DataError(
+                    f"site {site!r}: {part} row {row + 1} has label "
+                    f"{int(examples.targets[row])}, which is none of the declared classes "
+                    f"0 to {len(card.classes) - 1} ({', '.join(card.classes)})"
+                )

@@ -1,0 +1,158 @@
+"""A site's round of training: the private step and its plain counterpart.
+
+A private step is algorithm 1 of Abadi et al. 2016 ("Deep Learning with Differential Privacy")
+with a Poisson sample, a public number of steps and a public divisor: sum of clipped per-example
+gradients in fp32, plus Gaussian noise, divided by a constant.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from tacit.domains.domain import Examples
+from tacit.learning.per_example import PerExampleGradients
+from tacit.learning.plan import RoundPlan
+from tacit.privacy.randomness import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Where and how gradients are computed; none of it changes what is computed.
+
+    Parameters
+    ----------
+    device
+        Where the model lies.
+    microbatch
+        Most examples in one pass; None for all at once. Halved by itself when a CUDA device runs
+        out of memory.
+    precision
+        Type of forward and backward passes.
+    loss_scale
+        Static scale of the loss, for fp16.
+    """
+
+    device: torch.device
+    microbatch: int | None = None
+    precision: torch.dtype = torch.float32
+    loss_scale: float = 1.0
+
+
+def train_round(
+    model: nn.Module,
+    data: Examples,
+    plan: RoundPlan,
+    *,
+    coins: Stream,
+    noise: Stream,
+    compute: Compute,
+    on_step: Callable[[int], None] = lambda begun: None,
+) -> None:
+    """Train a model in place for one round.
+
+    Parameters
+    ----------
+    model
+        On `compute.device`; its trainable parameters change.
+    data
+        The site's rows; a batch is moved to the device when it is drawn.
+    plan
+        What to compute.
+    coins, noise
+        Streams for the Poisson samples and for the noise.
+    on_step
+        Called with the number of steps begun, before each step touches data.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    for step in range(1, plan.steps + 1):
+        on_step(step)
+        drawn = coins.coins(len(data), plan.sampling_rate)
+        features = data.features[drawn].to(compute.device)
+        targets = data.targets[drawn].to(compute.device)
+        if plan.clipping_norm is None or plan.noise_multiplier is None:
+            sums = _plain_sum(model, parameters, features, targets, compute)
+        else:
+            sums = clipped_sum(model, features, targets, plan.clipping_norm, compute)
+            deviation = plan.noise_multiplier * plan.clipping_norm
+            _add_noise(sums, noise, deviation)
+        with torch.no_grad():
+            for parameter, total in zip(parameters, sums, strict=True):
+                parameter.sub_(total, alpha=plan.learning_rate / plan.divisor)
+
+
+def clipped_sum(
+    model: nn.Module,
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    clipping_norm: float,
+    compute: Compute,
+) -> list[torch.Tensor]:
+    """Sum per-example gradients, each scaled to an L2 norm of at most `clipping_norm`.
+
+    Returns
+    -------
+    list of Tensor
+        One fp32 tensor for each trainable parameter, in the order of the model. Zeros for an
+        empty batch.
+    """
+    sums = [
+        torch.zeros_like(p, dtype=torch.float32) for p in model.parameters() if p.requires_grad
+    ]
+    if len(features) == 0:
+        return sums
+    size = compute.microbatch or len(features)
+    with PerExampleGradients(model, compute.precision, compute.loss_scale) as per_example:
+        start = 0
+        while start < len(features):
+            part = slice(start, start + size)
+            try:
+                gradients = per_example(features[part], targets[part])
+            except torch.cuda.OutOfMemoryError:
+                if size == 1:
+                    raise
+                size = -(-size // 2)
+                continue
+            squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients])
+            norms = squares.sum(0).sqrt()
+            # A norm that overflows belongs to a gradient that cannot be scaled: it becomes zero.
+            factors = torch.where(
+                torch.isfinite(norms), clipping_norm / norms.clamp(min=clipping_norm), 0
+            )
+            for total, gradient in zip(sums, gradients, strict=True):
+                total += torch.einsum("n,n...->...", factors, gradient)
+            start += size
+    return sums
+
+
+def _plain_sum(
+    model: nn.Module,
+    parameters: list[nn.Parameter],
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    compute: Compute,
+) -> list[torch.Tensor]:
+    """Sum of gradients without clipping: training without privacy."""
+    model.train()
+    sums = [torch.zeros_like(p, dtype=torch.float32) for p in parameters]
+    size = compute.microbatch or max(len(features), 1)
+    for x, y in zip(features.split(size), targets.split(size), strict=True):
+        if len(x) == 0:
+            continue
+        loss = nn.functional.cross_entropy(model(x).float(), y, reduction="sum")
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for total, gradient in zip(sums, gradients, strict=True):
+            if gradient is not None:
+                total += gradient.float()
+    return sums
+
+
+def _add_noise(sums: list[torch.Tensor], noise: Stream, deviation: float) -> None:
+    """Add independent Gaussian noise of standard deviation σC to every coordinate."""
+    drawn = noise.normals(sum(total.numel() for total in sums))
+    start = 0
+    for total in sums:
+        part = drawn[start : start + total.numel()].view(total.shape)
+        total.add_(part.to(total.device, torch.float32), alpha=deviation)
+        start += total.numel()

@@ -1,0 +1,94 @@
+"""Gradients of the loss of each example alone, by Opacus."""
+
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import nn
+
+
+class PerExampleGradients:
+    """Per-example gradients of a classification loss.
+
+    A context manager: on exit, Opacus's hooks are gone and the module is as it was.
+
+    Parameters
+    ----------
+    model
+        Maps examples [n, ...] to scores [n, classes].
+    precision
+        Type of forward and backward passes; gradients are fp32 in the end. Trainable weights stay
+        fp32 (master weights).
+    loss_scale
+        Constant by which the loss is multiplied before the backward pass and gradients are
+        divided after it. Static: a scale that follows the data would leave with the update.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        precision: torch.dtype = torch.float32,
+        loss_scale: float = 1.0,
+    ) -> None:
+        from opacus.grad_sample import GradSampleModule
+
+        model.train()
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        # strict=False: buffers (a public scaling, say) are constants here, which `check_private`
+        # proves by comparison with autograd.
+        self._hooked = GradSampleModule(model, loss_reduction="sum", strict=False)
+        self._precision = precision
+        self._loss_scale = loss_scale
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._hooked.to_standard_module()
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def __call__(self, features: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
+        """Return, for each trainable parameter, gradients fp32 [n, *parameter.shape].
+
+        Rows that are unusable (a feature that is not finite, a target that is no class) get a
+        gradient of zero, and so does every example whose gradient is not finite.
+        """
+        usable = torch.isfinite(features).flatten(1).all(1)
+        features = torch.where(usable.view(-1, *[1] * (features.dim() - 1)), features, 0)
+        with torch.autocast(
+            features.device.type,
+            dtype=self._precision if self._precision != torch.float32 else torch.bfloat16,
+            enabled=self._precision != torch.float32,
+        ):
+            scores = self._hooked(features)
+        usable &= (targets >= 0) & (targets < scores.shape[1])
+        losses = nn.functional.cross_entropy(
+            scores.float(), torch.where(usable, targets, 0), reduction="none"
+        )
+        self._hooked.zero_grad()
+        (losses * usable * self._loss_scale).sum().backward()
+        gradients = [self._take(parameter, len(features)) for parameter in self._parameters]
+        finite = usable
+        for gradient in gradients:
+            finite = finite & torch.isfinite(gradient).flatten(1).all(1)
+        return [
+            torch.where(finite.view(-1, *[1] * (gradient.dim() - 1)), gradient, 0)
+            for gradient in gradients
+        ]
+
+    def _take(self, parameter: nn.Parameter, examples: int) -> torch.Tensor:
+        gradient = getattr(parameter, "grad_sample", None)
+        parameter.grad = None
+        if gradient is None:  # no example's loss depends on this weight
+            return torch.zeros((examples, *parameter.shape), device=parameter.device)
+        parameter.grad_sample = None  # type: ignore[attr-defined]
+        if isinstance(gradient, list):  # the weight is used more than once in a forward pass
+            gradient = torch.stack(gradient).sum(0)
+        scaled: torch.Tensor = gradient.float() / self._loss_scale
+        return scaled

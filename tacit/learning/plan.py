@@ -1,0 +1,62 @@
+"""What one site computes in one round; every number in it is public."""
+
+import math
+from dataclasses import dataclass
+
+from tacit.errors import ConfigurationError
+from tacit.privacy.events import Event, ExactRelease, GaussianSteps, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class RoundPlan:
+    """Local steps of stochastic gradient descent, private or not.
+
+    Parameters
+    ----------
+    steps
+        Number of steps, fixed whatever the data are.
+    sampling_rate
+        Probability with which each row enters a step.
+    divisor
+        Public constant by which a sum of gradients is divided: the expected batch of the declared
+        size, never the batch that came about.
+    learning_rate
+        Step size.
+    clipping_norm, noise_multiplier
+        C and σ of the private step; both None without privacy.
+    """
+
+    steps: int
+    sampling_rate: float
+    divisor: float
+    learning_rate: float
+    clipping_norm: float | None = None
+    noise_multiplier: float | None = None
+    unit: Unit = Unit.RECORD
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ConfigurationError(f"steps of a round must be at least 1, not {self.steps}")
+        if not 0 < self.sampling_rate <= 1:
+            raise ConfigurationError(f"sampling rate must be in (0, 1], not {self.sampling_rate}")
+        for name, value in (("divisor", self.divisor), ("learning rate", self.learning_rate)):
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigurationError(f"{name} must be positive, not {value}")
+        if (self.clipping_norm is None) != (self.noise_multiplier is None):
+            raise ConfigurationError("a private round needs both clipping norm and noise")
+        if self.unit is not Unit.RECORD:
+            raise ConfigurationError(
+                f"privacy.unit={self.unit} is not implemented: only record-level training is"
+            )
+        self.event()
+
+    def event(self) -> Event:
+        """Return what this round does to the data, at most."""
+        if self.clipping_norm is None or self.noise_multiplier is None:
+            return ExactRelease("weights trained without privacy", self.unit)
+        try:
+            return GaussianSteps(
+                self.noise_multiplier, self.sampling_rate, self.steps, self.clipping_norm, self.unit
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"privacy of a round: {error}") from error

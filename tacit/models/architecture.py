@@ -1,0 +1,54 @@
+"""What a model of Tacit is: a backbone that may be pretrained and a head for the task."""
+
+from typing import Protocol, cast
+
+import torch
+from torch import nn
+
+
+class Architecture(Protocol):
+    """Builds a model; to be implemented by a class that a YAML names with ``_target_``.
+
+    The module that `build` returns maps a batch of examples [n, ...] to scores [n, classes] and
+    has a submodule ``head`` that starts from zeros, so that an untrained model prefers no class.
+    No layer may mix the examples of a batch (BatchNorm does): per-example gradients would not be
+    defined.
+    """
+
+    name: str
+
+    def build(self, inputs: tuple[int, ...], classes: int) -> nn.Module:
+        """Return a new module for examples of shape `inputs`.
+
+        Initial weights come from torch's global generator, which the caller seeds.
+        """
+        ...
+
+
+class Pretrainable(Protocol):
+    """A module that masked modelling can pretrain on unlabelled rows."""
+
+    def standardise(self, pool: torch.Tensor) -> None:
+        """Take scale and location of the features from public examples [n, width]."""
+        ...
+
+    def reconstruct(self, features: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
+        """Predict the standardised features [n, width] from those where `masked` is 0."""
+        ...
+
+    def standardised(self, features: torch.Tensor) -> torch.Tensor:
+        """Return what `reconstruct` should predict."""
+        ...
+
+
+def zero_head(inputs: int, classes: int) -> nn.Linear:
+    """Return a linear head with zero weights: every class starts at the same score."""
+    head = nn.Linear(inputs, classes)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def head_of(model: nn.Module) -> nn.Module:
+    """Return the model's head."""
+    return cast(nn.Module, model.head)

@@ -1,0 +1,95 @@
+"""Whether per-example gradients of a model are defined and Opacus computes them rightly."""
+
+from typing import Final
+
+import torch
+from torch import nn
+
+from tacit.errors import ModelError
+
+_ADVICE: Final = {
+    "Norm": "replace it by GroupNorm (opacus.validators.ModuleValidator.fix does that)",
+    "LSTM": "use opacus.layers.DPLSTM",
+    "GRU": "use opacus.layers.DPGRU",
+    "RNN": "use opacus.layers.DPRNN",
+    "MultiheadAttention": "use opacus.layers.DPMultiheadAttention",
+}
+TOLERANCE: Final = 1e-3
+"""Largest error of a per-example gradient, relative to that parameter's largest gradient."""
+
+
+def check_private(model: nn.Module, inputs: tuple[int, ...]) -> None:
+    """Refuse a model that cannot be trained privately.
+
+    First the layers that Opacus is known not to do; then the model as a whole, where Opacus's
+    per-example gradients of three made-up examples are held against autograd's, one example at a
+    time. The second finds what no list of layers can: examples that mix, or a weight that is used
+    once for a whole batch.
+
+    Parameters
+    ----------
+    model
+        With its trainable weights chosen.
+    inputs
+        Shape of one example.
+
+    Raises
+    ------
+    ModelError
+        Names each layer or weight, and what to do.
+    """
+    if complaints := _refused_layers(model):
+        raise ModelError("Opacus cannot train this model privately: " + "; ".join(complaints))
+    _compare_with_autograd(model, inputs)
+
+
+def _refused_layers(model: nn.Module) -> list[str]:
+    from opacus.validators import ModuleValidator
+
+    complaints = []
+    for name, layer in model.named_modules():
+        validator = ModuleValidator.VALIDATORS.get(type(layer))
+        if validator is not None and validator(layer):
+            kind = type(layer).__name__
+            advice = next((text for key, text in _ADVICE.items() if key in kind), "replace it")
+            complaints.append(f"{name or 'the model'} ({kind}): {advice}")
+    return complaints
+
+
+def _compare_with_autograd(model: nn.Module, inputs: tuple[int, ...]) -> None:
+    from tacit.learning.per_example import PerExampleGradients
+
+    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    generator = torch.Generator().manual_seed(0)
+    device = trainable[0][1].device
+    examples = torch.rand((3, *inputs), generator=generator).to(device)
+    targets = torch.zeros(3, dtype=torch.int64, device=device)
+    kept = [p.detach().clone() for _, p in trainable]
+    with torch.no_grad():
+        # Zero weights (a fresh head) would hide the layers below them.
+        for _, p in trainable:
+            p.add_(0.1 * torch.rand(p.shape, generator=generator).to(device))
+    try:
+        with PerExampleGradients(model) as per_example:
+            batched = per_example(examples, targets)
+        for row in range(3):
+            loss = nn.functional.cross_entropy(model(examples[row : row + 1]), targets[:1])
+            alone = torch.autograd.grad(loss, [p for _, p in trainable], allow_unused=True)
+            for (name, p), single, gradients in zip(trainable, alone, batched, strict=True):
+                expected = torch.zeros_like(p) if single is None else single
+                bound = TOLERANCE * expected.abs().max().item() + 1e-7
+                if (gradients[row] - expected).abs().max().item() > bound:
+                    raise ModelError(
+                        f"Opacus's per-example gradients of {name} are wrong for this model: its "
+                        f"examples mix in a batch, or the weight is computed once and broadcast. "
+                        f"Freeze that layer, or make its input have the batch as first dimension"
+                    )
+    except (RuntimeError, ValueError, NotImplementedError, AttributeError, IndexError) as error:
+        raise ModelError(
+            f"Opacus cannot compute per-example gradients of this model ({error}): train fewer "
+            f"of its layers (model.train=head) or replace the layer"
+        ) from error
+    finally:
+        with torch.no_grad():
+            for (_, p), value in zip(trainable, kept, strict=True):
+                p.copy_(value)

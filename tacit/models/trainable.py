@@ -1,0 +1,82 @@
+"""Which weights of a model train, and how they travel: by name, as fp32 arrays."""
+
+import hashlib
+from collections.abc import Mapping
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from tacit.errors import ModelError
+from tacit.models.architecture import head_of
+
+Weights = dict[str, npt.NDArray[np.float32]]
+"""Trainable weights by parameter name, in the order of the model."""
+
+PRETRAINING_ONLY = ("decoder.", "absent.")
+"""Parameters that serve pretraining alone: no gradient of the task reaches them."""
+
+
+class Train(StrEnum):
+    """Which part of the model trains."""
+
+    HEAD = "head"
+    ALL = "all"
+
+
+def choose_trainable(model: nn.Module, train: Train) -> None:
+    """Freeze what does not train."""
+    model.requires_grad_(False)
+    if train is Train.HEAD:
+        head_of(model).requires_grad_(True)
+    else:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(not name.startswith(PRETRAINING_ONLY))
+
+
+def trainable_weights(model: nn.Module) -> Weights:
+    """Copy the trainable weights out of a model."""
+    return {
+        name: parameter.detach().to("cpu", torch.float32).numpy().copy()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def load_trainable(model: nn.Module, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """Put trainable weights into a model.
+
+    Raises
+    ------
+    ModelError
+        Names or shapes do not fit, or a value is not finite.
+    """
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if parameters.keys() != weights.keys():
+        raise ModelError(
+            f"weights do not belong to this model: it trains {sorted(parameters)}, "
+            f"they are for {sorted(weights)}"
+        )
+    for name, parameter in parameters.items():
+        array = weights[name]
+        if tuple(array.shape) != tuple(parameter.shape):
+            raise ModelError(
+                f"weight {name!r} has shape {tuple(array.shape)}, "
+                f"the model needs {tuple(parameter.shape)}"
+            )
+        if not np.isfinite(array).all():
+            raise ModelError(f"weight {name!r} holds values that are not finite")
+        with torch.no_grad():
+            parameter.copy_(torch.from_numpy(np.asarray(array, dtype=np.float32)))
+
+
+def sha256_of(weights: Mapping[str, npt.NDArray[np.float32]]) -> str:
+    """Hash names, shapes and values, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        array = np.ascontiguousarray(weights[name], dtype="<f4")
+        digest.update(f"{name}:{array.shape};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

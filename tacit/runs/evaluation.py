@@ -1,0 +1,68 @@
+"""A metric of one model, site by site, and its summary."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Direction(StrEnum):
+    """Which way a metric is better."""
+
+    MAXIMIZE = "maximize"
+    MINIMIZE = "minimize"
+
+
+@dataclass(frozen=True, slots=True)
+class WorstSite:
+    """The site with the worst value of the metric."""
+
+    site: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One metric of one model: all test records together, and site by site.
+
+    `sites` maps a site to {metric: value}; a value is None where the metric cannot be computed, and
+    `reasons` says why. `mean_of_sites` is over the other sites.
+    """
+
+    metric: str
+    direction: Direction
+    pooled: float | None
+    mean_of_sites: float | None
+    worst_site: WorstSite | None
+    sites: Mapping[str, Mapping[str, float | None]]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def value(self, site: str) -> float | None:
+        """The metric at `site`, or None where it has none."""
+        return self.sites.get(site, {}).get(self.metric)
+
+
+def evaluation(
+    metric: str,
+    direction: Direction,
+    values: Mapping[str, float | None],
+    *,
+    pooled: float | None,
+    reasons: Mapping[str, str] | None = None,
+) -> Evaluation:
+    """Summarise `values` {site: metric or None}; the first of several worst sites is named."""
+    known = {site: value for site, value in values.items() if value is not None}
+    worst = None
+    if known:
+        pick = min if direction is Direction.MAXIMIZE else max
+        name = pick(known, key=known.__getitem__)
+        worst = WorstSite(name, known[name])
+    return Evaluation(
+        metric=metric,
+        direction=direction,
+        pooled=pooled,
+        mean_of_sites=math.fsum(known.values()) / len(known) if known else None,
+        worst_site=worst,
+        sites={site: {metric: value} for site, value in values.items()},
+        reasons=dict(reasons or {}),
+    )

@@ -1,0 +1,278 @@
+"""The plots of a report; each function returns one ``<svg>``, see `tacit.runs.drawing`.
+
+A site keeps its colour and marker through all figures (Okabe and Ito 2008, told apart with every
+kind of colour vision). Above `len(SERIES)` sites they share one, and above `LISTED` a figure with a
+row a site shows the rows that matter most; the tables of the report always show all.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tacit.runs.drawing import (
+    INK,
+    MUTED,
+    PAPER,
+    RULE,
+    SERIES,
+    axis_of_rounds,
+    axis_of_sites,
+    colour,
+    columns,
+    draw,
+    height_of,
+    lines,
+    marker,
+    short,
+)
+from tacit.runs.evaluation import Direction, Evaluation
+from tacit.runs.guarantee import format_epsilon
+from tacit.runs.results import Calibration, Guarantee, Round
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LISTED: Final = 12
+CONFIDENCE: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of `rows_of_models`: one way to get a model."""
+
+    title: str
+    evaluation: Evaluation
+    private: bool
+
+
+def loss_curve(rounds: Sequence[Round]) -> str:
+    """Loss over rounds."""
+    points = [(line.round, line.loss) for line in rounds if line.loss is not None]
+
+    def plot(axes: "Axes") -> None:
+        axes.plot(*columns(points), color=SERIES[0], marker="o", markersize=3.5)
+        axis_of_rounds(axes)
+
+    return draw("loss", f"Loss over {len(points)} rounds", plot, height=2.9)
+
+
+def metric_curve(rounds: Sequence[Round], metric: str, sites: Sequence[str]) -> str:
+    """The metric over rounds: a line a site, and their mean."""
+    measured = [(line.round, line.evaluation) for line in rounds if line.evaluation is not None]
+    curves = {
+        site: [
+            (number, value)
+            for number, found in measured
+            if (value := found.value(site)) is not None
+        ]
+        for site in sites
+    }
+    mean = [(n, found.mean_of_sites) for n, found in measured if found.mean_of_sites is not None]
+
+    def plot(axes: "Axes") -> None:
+        lines(axes, curves, mean)
+        axis_of_rounds(axes)
+
+    return draw("metric", f"{metric} of each site over the rounds, and mean", plot, height=2.9)
+
+
+def epsilon_curve(rounds: Sequence[Round], sites: Sequence[str]) -> str:
+    """ε spent after each round, at each site."""
+    curves = {
+        site: [
+            (line.round, line.epsilon[site])
+            for line in rounds
+            if line.epsilon is not None and math.isfinite(line.epsilon.get(site, math.inf))
+        ]
+        for site in sites
+    }
+
+    def plot(axes: "Axes") -> None:
+        lines(axes, curves, [])
+        axis_of_rounds(axes)
+        axes.set_ylim(bottom=0)
+
+    return draw("spending", "ε spent by each site over the rounds", plot, height=2.9)
+
+
+def epsilon_bars(guarantee: Guarantee, sites: Sequence[str]) -> str:
+    """ε of each site as a bar, its budget as a line across the end."""
+    order = sorted(sites, key=lambda site: -guarantee.sites[site].epsilon)[:LISTED]
+    shown = [site for site in sites if site in order]
+    finite = [
+        value
+        for site in shown
+        for value in (guarantee.sites[site].epsilon, guarantee.sites[site].epsilon_budget)
+        if math.isfinite(value)
+    ]
+    longest = max(finite, default=1.0) or 1.0
+
+    def plot(axes: "Axes") -> None:
+        for row, site in enumerate(shown):
+            spending = guarantee.sites[site]
+            endless = math.isinf(spending.epsilon)
+            axes.barh(
+                row,
+                longest * 1.12 if endless else spending.epsilon,
+                height=0.5,
+                color="none" if endless else colour(site, sites),
+                edgecolor=colour(site, sites),
+                hatch="////" if endless else None,
+            )
+            budget = spending.epsilon_budget
+            if math.isfinite(budget):
+                axes.plot([budget, budget], [row - 0.38, row + 0.38], color=INK, linewidth=2)
+            of_budget = f"{format_epsilon(spending.epsilon)} of {format_epsilon(budget)}"
+            axes.annotate(of_budget, (1.03, row), xycoords=axes.get_yaxis_transform(), va="center")
+        axis_of_sites(axes, shown)
+        axes.set_xlim(0, longest * 1.08)
+        axes.set_xlabel("ε, with the budget as a line")
+
+    return draw("budget", "ε of each site against its budget", plot, height=height_of(len(shown)))
+
+
+def metric_rows(found: Evaluation, baseline: Evaluation | None, records: Mapping[str, int]) -> str:
+    """The metric of each site against a baseline.
+
+    For accuracy a thin line shows the 95 % interval that the number of test records allows (Wilson
+    1927).
+    """
+    shown, sites = worst_sites(found), list(found.sites)
+
+    def plot(axes: "Axes") -> None:
+        for row, site in enumerate(shown):
+            value = found.value(site)
+            if value is None:
+                axes.annotate(
+                    "not measurable",
+                    (0.02, row),
+                    xycoords=("axes fraction", "data"),
+                    va="center",
+                    color=MUTED,
+                    style="italic",
+                )
+                continue
+            if found.metric == "accuracy" and records.get(site):
+                axes.plot(_wilson(value, records[site]), (row, row), color=MUTED, linewidth=0.8)
+            if baseline is not None and (base := baseline.value(site)) is not None:
+                axes.plot((base, base), (row - 0.3, row + 0.3), color=INK, linewidth=2)
+            axes.plot(value, row, **marker(site, sites), markersize=8)
+        axis_of_sites(axes, shown)
+        axes.set_xlabel(found.metric)
+
+    return draw("sites", f"{found.metric} of each site", plot, height=height_of(len(shown)))
+
+
+def reliability(calibration: Calibration) -> str:
+    """Share of right predictions against the confidence they were made with."""
+
+    def plot(axes: "Axes") -> None:
+        bins = calibration.bins
+        low = min(0.5, *(b.confidence for b in bins), *(b.accuracy for b in bins)) if bins else 0
+        most = max((b.count for b in bins), default=1)
+        axes.plot([0, 1], [0, 1], color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
+        points = [(b.confidence, b.accuracy) for b in bins]
+        axes.plot(*columns(points), color=SERIES[0], linewidth=1)
+        sizes = [20 + 180 * b.count / most for b in bins]
+        axes.scatter(*columns(points), s=sizes, color=SERIES[0], edgecolor=PAPER, zorder=3)
+        for b in bins:
+            axes.annotate(
+                str(b.count),
+                (b.confidence, b.accuracy),
+                (0, -15),
+                ha="center",
+                textcoords="offset points",
+                color=MUTED,
+                fontsize=7,
+            )
+        axes.set_xlim(low - 0.05, 1.03)
+        axes.set_ylim(low - 0.12, 1.06)
+        axes.set_xlabel("confidence of the prediction")
+        axes.set_ylabel("share that is right")
+
+    return draw("calibration", "Share of right predictions by confidence", plot, height=2.9)
+
+
+def rows_of_models(rows: Sequence[Row], sites: Sequence[str]) -> str:
+    """A row a model: a mark a site, and the mean of sites as a diamond."""
+
+    def plot(axes: "Axes") -> None:
+        for number, row in enumerate(rows):
+            found = row.evaluation
+            values = [value for site in sites if (value := found.value(site)) is not None]
+            if values:
+                axes.plot((min(values), max(values)), (number, number), color=RULE, linewidth=2)
+            for site in sites:
+                if (value := found.value(site)) is not None:
+                    axes.plot(value, number, **marker(site, sites), markersize=6)
+            if (mean := found.mean_of_sites) is not None:
+                axes.plot((mean, mean), (number - 0.22, number + 0.22), color=INK, linewidth=2.5)
+            promise = "" if row.private else "  ·  no privacy guarantee"
+            axes.annotate(
+                row.title + promise,
+                (0, number - 0.36),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                color=INK if row.private else MUTED,
+            )
+        axes.set_ylim(len(rows) - 0.6, -0.65)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel(rows[0].evaluation.metric)
+        if len(sites) <= len(SERIES):
+            for site in sites:
+                axes.plot([], [], **marker(site, sites), label=short(site))
+            axes.plot([], [], color=INK, marker="|", markeredgewidth=2.5, label="mean of sites")
+            axes.figure.legend(loc="outside lower center", ncols=3, handlelength=1)
+
+    return draw(
+        "models", "The metric of each way to get a model", plot, height=1.2 + 0.5 * len(rows)
+    )
+
+
+def epsilon_against_metric(points: Sequence[tuple[float, float, float]], metric: str) -> str:
+    """A sweep: `points` are (ε, mean of sites, worst site), all finite."""
+    ordered = sorted(points)
+
+    def plot(axes: "Axes") -> None:
+        epsilons = [point[0] for point in ordered]
+        for column, label, fill in ((1, "mean of sites", SERIES[0]), (2, "worst site", PAPER)):
+            values = [point[column] for point in ordered]
+            axes.plot(
+                epsilons,
+                values,
+                color=SERIES[0],
+                linestyle="-" if column == 1 else ":",
+                marker="o",
+                markerfacecolor=fill,
+                label=label,
+            )
+        axes.set_xscale("log")
+        axes.set_xticks(epsilons, [format_epsilon(epsilon) for epsilon in epsilons])
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel("largest ε of a site")
+        axes.set_ylabel(metric)
+        axes.legend()
+
+    return draw("sweep", f"{metric} against ε", plot, height=3.0)
+
+
+def worst_sites(found: Evaluation) -> list[str]:
+    """All sites in their order, or the `LISTED` worst where there are more."""
+    if len(found.sites) <= LISTED:
+        return list(found.sites)
+    sign = 1 if found.direction is Direction.MAXIMIZE else -1
+
+    def badness(site: str) -> float:
+        value = found.value(site)
+        return math.inf if value is None else sign * value
+
+    return sorted(found.sites, key=badness)[:LISTED]
+
+
+def _wilson(share: float, count: int) -> tuple[float, float]:
+    from scipy.stats import binomtest
+
+    interval = binomtest(round(share * count), count).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)

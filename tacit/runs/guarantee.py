@@ -1,0 +1,271 @@
+"""A guarantee in words that a data protection officer can file.
+
+Every statement follows from public figures: the plan of the run, never its data.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from tacit.privacy.events import Relation, Unit
+from tacit.runs.results import (
+    Accountant,
+    Adversary,
+    DomainSummary,
+    Guarantee,
+    Mechanism,
+    Privacy,
+    Sampling,
+)
+
+NO_GUARANTEE: Final = (
+    "There is no privacy guarantee. Nothing limits what the server, the other sites or whoever "
+    "gets this model can learn about a single record of the training data."
+)
+SIMULATED_NOISE: Final = (
+    "ε is what a deployment of this plan would have; noise in this simulation could be recomputed "
+    "from its seed, so these weights are not private."
+)
+FALSE_ALARM: Final = 0.01
+LISTED_SITES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One element of a guarantee: what it is about, in words, and as a list where it is one."""
+
+    about: str
+    text: str
+    points: tuple[str, ...] = ()
+
+
+def guarantee_in_words(
+    guarantee: Guarantee, privacy: Privacy, domain: DomainSummary, *, simulation: bool
+) -> tuple[Statement, ...]:
+    """Say one guarantee whole.
+
+    In order: (ε, δ) and what they mean, unit, relation, sampling, mechanism, accountant, adversary,
+    honest sites assumed, what is not protected, and whether the noise was only simulated.
+    """
+    unit = guarantee.unit
+    statements = [
+        Statement("Guarantee", _bound(guarantee)),
+        Statement("What it means", _meaning(guarantee)),
+        Statement("Unit", _UNIT[unit].format(unit_protected=domain.unit_protected.rstrip("."))),
+        Statement("Relation", _RELATION[guarantee.relation].format(unit=unit)),
+        Statement("Sampling", _sampling(guarantee, privacy.sampling)),
+        Statement("Mechanism", _MECHANISM[guarantee.mechanism].format(unit=unit)),
+        Statement("Accountant", _ACCOUNTANT[privacy.accountant]),
+        Statement("Adversary", _ADVERSARY[guarantee.adversary].format(unit=unit)),
+        Statement("Honest sites assumed", _honest(guarantee.honest_sites, unit)),
+        Statement(
+            "Not protected",
+            "The guarantee does not cover:",
+            _not_protected(guarantee, domain, simulation=simulation),
+        ),
+    ]
+    if privacy.simulated_noise:
+        statements.append(Statement("Simulated noise", SIMULATED_NOISE))
+    return tuple(statements)
+
+
+def recognised_at_most(epsilon: float, delta: float, false_alarm: float = FALSE_ALARM) -> float:
+    """Largest share of used units that a membership test can recognise.
+
+    `false_alarm` is the share of unused units it wrongly claims were used. Both directions of
+    (ε, δ) bound a test's power β: β ≤ e^ε α + δ and 1 - α ≤ e^ε (1 - β) + δ (Kairouz, Oh and
+    Viswanath 2015, arXiv 1311.0776, theorem 2.1).
+    """
+    if math.isinf(epsilon):
+        return 1.0
+    # e^709 is the largest that fits in a float; the minimum is 1 to the last bit long before.
+    growth = math.exp(min(epsilon, 700.0))
+    return min(1.0, growth * false_alarm + delta, 1 - (1 - delta - false_alarm) / growth)
+
+
+def format_epsilon(epsilon: float) -> str:
+    """ε with three digits, rounded up: a printed ε is never below the true one."""
+    if math.isinf(epsilon):
+        return "∞"
+    if epsilon <= 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(epsilon)))
+    # 1e-9 forgives binary fractions: 0.3 is 0.299999… and must not become 0.301.
+    rounded = math.ceil(epsilon * 10**digits - 1e-9) / 10**digits
+    return f"{rounded:.{digits}f}"
+
+
+def _bound(guarantee: Guarantee) -> str:
+    by_site = {site: spending.epsilon for site, spending in guarantee.sites.items()}
+    private = {site: epsilon for site, epsilon in by_site.items() if not math.isinf(epsilon)}
+    exposed = [site for site in by_site if site not in private]
+    sentences = []
+    if private:
+        sentences.append(
+            "What leaves a site during this run is (ε, δ)-differentially private, for each site "
+            f"on its own, with δ = {guarantee.delta:g} and {_epsilons(private)}."
+        )
+    if exposed:
+        sentences.append(
+            f"At {_join(exposed)} ε is infinite: there is no privacy guarantee at "
+            f"{'this site' if len(exposed) == 1 else 'these sites'}."
+        )
+    return " ".join(sentences)
+
+
+def _epsilons(by_site: Mapping[str, float]) -> str:
+    if len(by_site) <= LISTED_SITES:
+        return "ε = " + _join(
+            [f"{format_epsilon(epsilon)} at {site}" for site, epsilon in by_site.items()]
+        )
+    low, high = min(by_site.values()), max(by_site.values())
+    return (
+        f"ε from {format_epsilon(low)} to {format_epsilon(high)} at {len(by_site)} sites; "
+        "the table gives each"
+    )
+
+
+def _meaning(guarantee: Guarantee) -> str:
+    epsilon = guarantee.largest_epsilon
+    if math.isinf(epsilon):
+        return (
+            "An infinite ε limits nothing: an observer may recognise every "
+            f"{guarantee.unit} that was used."
+        )
+    share = recognised_at_most(epsilon, guarantee.delta)
+    return (
+        "Take two data sets that the relation below cannot tell apart. Whatever the run puts out, "
+        f"it is at most e^ε times as likely with one as with the other, plus δ. So whoever tries "
+        f"to tell whether one {guarantee.unit} was used, and is wrong about 1 in 100 that were "
+        f"not, recognises at most {100 * share:.3g} in 100 that were (at ε = "
+        f"{format_epsilon(epsilon)}, the largest here). Blind guessing recognises 1 in 100."
+    )
+
+
+def _sampling(guarantee: Guarantee, sampling: Sampling) -> str:
+    rates = {spending.sampling_rate for spending in guarantee.sites.values()}
+    low, high = min(rates), max(rates)
+    range_ = f"q = {low:.3g}" if low == high else f"q from {low:.3g} to {high:.3g}"
+    if low == 1:
+        return (
+            f"None: every {guarantee.unit} enters every step (q = 1), so sampling adds no "
+            "protection. The number of steps and the divisor are public constants."
+        )
+    return _SAMPLING[sampling].format(unit=guarantee.unit, rates=range_)
+
+
+def _honest(count: int, unit: Unit) -> str:
+    if count == 1:
+        return (
+            f"None besides the site that holds the {unit}: its own noise is enough, even if the "
+            "server and all other sites work together."
+        )
+    return (
+        f"At least {count} sites, the one that holds the {unit} among them, must follow the "
+        "protocol and keep their noise to themselves; with fewer, ε is larger than stated."
+    )
+
+
+def _not_protected(
+    guarantee: Guarantee, domain: DomainSummary, *, simulation: bool
+) -> tuple[str, ...]:
+    items = [item[:1].upper() + item[1:].rstrip(".") + "." for item in domain.not_protected]
+    items += [
+        f"What the data show with or without any one {guarantee.unit}: findings about a whole "
+        "population, also where they let someone guess at a member of it.",
+        "Who took part: the names of the sites, their declared sizes, and when they answered.",
+        "How long the computation took and how much memory it used.",
+    ]
+    if domain.public_pool is not None:
+        items.append("The public pool: it is public by assumption and trained on without noise.")
+    if simulation:
+        items.append(
+            "The held-out measurements in this report (simulation only): they were taken without "
+            "noise, and a deployed site does not release them."
+        )
+    return tuple(items)
+
+
+def _join(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+_UNIT: Final[Mapping[Unit, str]] = MappingProxyType(
+    {
+        Unit.RECORD: (
+            "One record ({unit_protected}). A person with several records at a site is not covered "
+            "as a whole by this ε; for one with a record at several sites, the ε and the δ of "
+            "these sites add up."
+        ),
+        Unit.PERSON: (
+            "One person: all rows at a site that share the declared person column "
+            "({unit_protected}). For a person present at several sites, the ε and the δ of these "
+            "sites add up."
+        ),
+        Unit.CLIENT: (
+            "One client: everything that one participant contributes to the run "
+            "({unit_protected}). Someone who owns several clients is not covered as a whole by "
+            "this ε."
+        ),
+    }
+)
+
+_RELATION: Final[Mapping[Relation, str]] = MappingProxyType(
+    {
+        Relation.ADD_OR_REMOVE_ONE: (
+            "Add or remove one: the two data sets differ by the presence of one {unit}. Changing "
+            "a {unit} is removing it and adding another, and costs more than this ε."
+        ),
+        Relation.REPLACE_WITH_ZERO: (
+            "Replace with zero: the contribution of one {unit} is there or is replaced by zero. "
+            "That the {unit} took part stays visible."
+        ),
+    }
+)
+
+_SAMPLING: Final[Mapping[Sampling, str]] = MappingProxyType(
+    {
+        Sampling.POISSON: (
+            "Poisson: each {unit} enters each step by a coin of its own, with a public rate "
+            "({rates}). The number of steps and the divisor are public constants that do not "
+            "follow the data. The server's choice of sites amplifies nothing."
+        ),
+    }
+)
+
+_MECHANISM: Final[Mapping[Mechanism, str]] = MappingProxyType(
+    {
+        Mechanism.GAUSSIAN_AT_SITE: (
+            "The sampled Gaussian mechanism at each site (DP-SGD; Abadi et al. 2016). In each "
+            "step the contribution of each sampled {unit} is shortened to an L2 norm of at most C, "
+            "the contributions are summed, and Gaussian noise of standard deviation σ × C is added "
+            "to every coordinate of the sum before anything else is done with it. What cannot be "
+            "used counts as zero. σ, q, C and the number of steps of each site are in the table."
+        ),
+    }
+)
+
+_ACCOUNTANT: Final[Mapping[Accountant, str]] = MappingProxyType(
+    {
+        Accountant.PLD: (
+            "Privacy loss distributions (PLD), computed by the library dp-accounting over all "
+            "steps of the plan, which was fixed before the first round."
+        ),
+        Accountant.RDP: (
+            "Rényi differential privacy (RDP; Mironov 2017), computed by the library dp-accounting "
+            "over all steps of the plan, which was fixed before the first round."
+        ),
+    }
+)
+
+_ADVERSARY: Final[Mapping[Adversary, str]] = MappingProxyType(
+    {
+        Adversary.SERVER_AND_OTHER_SITES: (
+            "The server, all other sites and whoever gets the model, together. They may know every "
+            "setting, every message that leaves the site, every model on the way, and all data but "
+            "the {unit} in question. The site that holds the {unit} sees it, and is trusted."
+        ),
+    }
+)

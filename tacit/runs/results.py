@@ -1,0 +1,275 @@
+"""What a run leaves for programs: results.json, and the lines of history.jsonl.
+
+The form is a contract, published as JSON Schema in results.schema.json (``tacit/results/1``): a
+field never changes its meaning; a new meaning gets a new schema version. JSON has no infinity, so
+an infinite ε is the string ``"infinity"``; NaN is never written, and a figure that could not be
+computed is null with its reason.
+
+A program reads a run with::
+
+    results = read(run / "results.json")
+    results.evaluation.mean_of_sites, results.privacy.guarantees[0].sites["va"].epsilon
+
+Every guarantee in it is public; held-out measurements are made on data of the sites, which only a
+simulation may do.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from tacit.errors import RunDirectoryError
+from tacit.privacy.events import Relation, Unit
+from tacit.runs.encoding import decode, encode, write_text
+from tacit.runs.evaluation import Evaluation
+
+SCHEMA: Final = "tacit/results/1"
+
+
+class Accountant(StrEnum):
+    """Which theorem an ε comes from."""
+
+    PLD = "pld"
+    RDP = "rdp"
+
+
+class Sampling(StrEnum):
+    """How the units of one step are chosen."""
+
+    POISSON = "poisson"
+
+
+class Mechanism(StrEnum):
+    """How the noise gets in."""
+
+    GAUSSIAN_AT_SITE = "gaussian_at_site"
+
+
+class Adversary(StrEnum):
+    """Against whom a guarantee holds."""
+
+    SERVER_AND_OTHER_SITES = "server_and_other_sites"
+    """Whoever sees every message that leaves the site, and all models."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSpending:
+    """What a run costs one site, and the public constants it follows from."""
+
+    epsilon: float
+    epsilon_budget: float
+    steps: int
+    sampling_rate: float
+    noise_multiplier: float
+    clipping_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """One guarantee, whole.
+
+    `honest_sites` is the least number of sites, the protected one among them, that must follow the
+    protocol for it to hold: 1 where the site's own noise is enough.
+    """
+
+    unit: Unit
+    relation: Relation
+    delta: float
+    adversary: Adversary
+    honest_sites: int
+    mechanism: Mechanism
+    sites: Mapping[str, SiteSpending]
+
+    @property
+    def largest_epsilon(self) -> float:
+        """The ε of the site that is protected least."""
+        return max(spending.epsilon for spending in self.sites.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """What the run cost; the first guarantee is the headline."""
+
+    accountant: Accountant
+    sampling: Sampling
+    simulated_noise: bool
+    guarantees: tuple[Guarantee, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds of the whole run, and medians over the rounds after the first (None: no such)."""
+
+    seconds: float
+    seconds_per_round: float | None
+    cpu_seconds_per_round: float | None
+    clients_per_second: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DomainSummary:
+    """What was learned, for people; all of it is public knowledge."""
+
+    name: str
+    title: str
+    description: str
+    unit_protected: str
+    not_protected: tuple[str, ...]
+    public_pool: str | None
+    synthetic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """Which model, which part of it was trained, and what it was pretrained on (None: nothing)."""
+
+    name: str
+    train: str
+    parameters_trained: int
+    parameters_total: int
+    pretraining: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Another way to get a model; an `epsilon` of None means no privacy guarantee."""
+
+    key: str
+    title: str
+    evaluation: Evaluation
+    epsilon: float | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationBin:
+    """Predictions of like confidence: their mean confidence, how many were right, how many."""
+
+    confidence: float
+    accuracy: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Bins that are not empty, and the expected calibration error (Guo et al. 2017, eq. 3)."""
+
+    bins: tuple[CalibrationBin, ...]
+    expected_calibration_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrations:
+    """Calibration per site; the key ``all`` is for all test records together."""
+
+    sites: Mapping[str, Calibration]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """results.json: the summary of one run."""
+
+    schema: str = SCHEMA
+    version: str
+    experiment: str
+    seed: int
+    rounds: int
+    planned_rounds: int
+    weights_sha256: str
+    simulation: bool
+    domain: DomainSummary
+    model: ModelSummary
+    strategy: str
+    evaluation: Evaluation
+    baselines: Mapping[str, Evaluation]
+    comparison: tuple[Comparison, ...]
+    calibration: Calibrations | None
+    test_records: Mapping[str, int]
+    privacy: Privacy | None
+    timing: Timing
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One line of history.jsonl; round 0, where there is one, is before training.
+
+    `epsilon` is what each site has spent so far in this run, None without privacy.
+    """
+
+    round: int
+    seconds: float
+    cpu_seconds: float
+    replied: tuple[str, ...]
+    failed: Mapping[str, str]
+    loss: float | None = None
+    loss_on: str | None = None
+    evaluation: Evaluation | None = None
+    epsilon: Mapping[str, float] | None = None
+
+
+def write(results: Results, path: Path) -> None:
+    """Write results.json whole or not at all.
+
+    Raises
+    ------
+    TacitError
+        A figure is NaN, or infinite and not an ε.
+    RunDirectoryError
+        The file cannot be written.
+    """
+    text = json.dumps(encode(results), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read(path: Path) -> Results:
+    """Read a results.json.
+
+    Raises
+    ------
+    RunDirectoryError
+        There is no such file, it has another schema, or a field is missing or of another kind.
+    """
+    found = _parse(_text(path), str(path))
+    if found.get("schema") != SCHEMA:
+        raise RunDirectoryError(
+            f"{path} has schema {found.get('schema')!r}; this version of Tacit reads {SCHEMA!r}"
+        )
+    return decode(Results, found, path.name)
+
+
+def read_history(path: Path) -> tuple[Round, ...]:
+    """Read a history.jsonl.
+
+    Raises
+    ------
+    RunDirectoryError
+        There is no such file, or a line of it is not a round; the message names the line.
+    """
+    return tuple(
+        decode(Round, _parse(line, where), where)
+        for number, line in enumerate(_text(path).splitlines(), 1)
+        if (where := f"{path.name}, line {number}") and line.strip()
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunDirectoryError(
+            f"{path} cannot be read: {error}: is {path.parent} the directory of a run that ended?"
+        ) from error
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise RunDirectoryError(f"{where} is not JSON: {error}: was it cut short?") from error
+    if not isinstance(found, dict):
+        raise RunDirectoryError(f"{where} is {text[:40]!r}, not an object in braces")
+    return found
