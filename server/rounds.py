@@ -114,7 +114,7 @@ def run_rounds(
         replies = list(grid.send_and_receive(requests, timeout=plan.timeout))
         answers, failed = _sort_replies(replies, plan, names)
         if len(answers) < plan.min_replies:
-            raise too_few(number, plan, answers, failed)
+            raise _too_few(number, plan, answers, failed)
         record, _ = strategy.aggregate_train(number, _weighed(answers, plan))
         if record is None:
             raise TooFewSitesError(f"round {number}: the strategy made no model of the replies")
@@ -147,9 +147,7 @@ def _requests(
     for message in messages:
         site = names[message.metadata.dst_node_id]
         receipt = state.receipts.get(site, Receipt(0, NO_ROWS))
-        request = TrainRequest(
-            plan.run, number, plan.rounds, plan.model, plan.sites[site], receipt
-        )
+        request = TrainRequest(plan.run, number, plan.rounds, plan.model, plan.sites[site], receipt)
         message.content = RecordDict(
             {
                 ARRAYS: message.content[ARRAYS],
@@ -205,14 +203,13 @@ def _in_order_of(like: Weights, weights: Weights) -> Weights:
     return {name: np.ascontiguousarray(weights[name], dtype=np.float32) for name in like}
 
 
-def too_few(
+def _too_few(
     number: int, plan: RunPlan, answers: Mapping[str, Message], failed: Mapping[str, str]
 ) -> TooFewSitesError:
     """Say who is missing and why."""
     missing = ", ".join(f"{site} ({reason})" for site, reason in failed.items())
     return TooFewSitesError(
         f"round {number}: {len(answers)} of {len(plan.sites)} sites replied, "
-        f"{plan.min_replies} are needed; missing: {missing}"
+        f"{plan.min_replies} are needed; missing: {missing}",
+        failed,
     )
-
-

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from server.rounds import RunPlan
+from simulations.evaluation import Measured, measure, predict
 from simulations.pretrain_model import SharedModel, shared_model
 from tacit.components import make
 from tacit.domains.domain import Card, Domain, Examples, SiteData, check_sites
@@ -18,7 +19,12 @@ from tacit.errors import ConfigurationError
 from tacit.learning.local import Compute
 from tacit.learning.plan import RoundPlan
 from tacit.models.compatibility import check_private
-from tacit.models.trainable import choose_trainable, trainable_weights
+from tacit.models.trainable import (
+    Weights,
+    choose_trainable,
+    load_trainable,
+    trainable_weights,
+)
 from tacit.models.weights import state_arrays
 from tacit.privacy.calibration import noise_multiplier
 from tacit.settings import (
@@ -143,6 +149,13 @@ def plan_of(arm: Arm, experiment: Experiment, run: str) -> RunPlan:
         if arm.training.min_replies == "all"
         else arm.training.min_replies,
     )
+
+
+def measure_weights(experiment: Experiment, weights: Weights) -> Measured:
+    """Measure trainable weights on every site's held-out rows: simulation only."""
+    load_trainable(experiment.shared.module, weights)
+    predicted = predict(experiment.shared.module, experiment.data, experiment.compute.device)
+    return measure(predicted, experiment.data, experiment.card.metric)
 
 
 def noise_seed(settings: Settings) -> int | None:

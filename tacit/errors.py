@@ -15,6 +15,7 @@
 A message says what was wrong, the value, and what to try.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 
@@ -82,6 +83,10 @@ class LedgerError(RefusedError):
 
 
 class TooFewSitesError(TacitError):
-    """Fewer sites replied than the run needs."""
+    """Fewer sites replied than the run needs; `reasons` says why, by site."""
 
     exit_code = ExitCode.TOO_FEW_SITES
+
+    def __init__(self, message: str, reasons: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.reasons = dict(reasons or {})

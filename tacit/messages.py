@@ -81,9 +81,7 @@ class TrainRequest:
                 round=_whole(rest.pop("server-round")),
                 rounds=_whole(rest.pop("rounds")),
                 model=_text(rest.pop("model")),
-                receipt=Receipt(
-                    _whole(rest.pop("receipt-count")), _text(rest.pop("receipt-head"))
-                ),
+                receipt=Receipt(_whole(rest.pop("receipt-count")), _text(rest.pop("receipt-head"))),
                 plan=_plan(plan),
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -97,9 +97,7 @@ def clipped_sum(
         One fp32 tensor for each trainable parameter, in the order of the model. Zeros for an
         empty batch.
     """
-    sums = [
-        torch.zeros_like(p, dtype=torch.float32) for p in model.parameters() if p.requires_grad
-    ]
+    sums = [torch.zeros_like(p, dtype=torch.float32) for p in model.parameters() if p.requires_grad]
     if len(features) == 0:
         return sums
     size = compute.microbatch or len(features)

@@ -1,5 +1,6 @@
 """Gradients of the loss of each example alone, by Opacus."""
 
+import warnings
 from types import TracebackType
 from typing import Self
 
@@ -72,7 +73,11 @@ class PerExampleGradients:
             scores.float(), torch.where(usable, targets, 0), reduction="none"
         )
         self._hooked.zero_grad()
-        (losses * usable * self._loss_scale).sum().backward()
+        with warnings.catch_warnings():
+            # Opacus hooks layers whose input needs no gradient (features): torch warns that the
+            # hook sees the gradient of outputs only, which is the one that Opacus uses.
+            warnings.filterwarnings("ignore", message="Full backward hook is firing")
+            (losses * usable * self._loss_scale).sum().backward()
         gradients = [self._take(parameter, len(features)) for parameter in self._parameters]
         finite = usable
         for gradient in gradients:

@@ -95,10 +95,11 @@ class Chain:
         with self._faults():
             self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             try:
+                self._write_ahead()
                 # In WAL mode only FULL makes a commit outlive a power cut (sqlite.org/pragma.html);
                 # fullfsync is what fsync means elsewhere, on macOS.
-                for pragma in ("journal_mode=WAL", "synchronous=FULL", "fullfsync=ON"):
-                    self._database.execute(f"PRAGMA {pragma}")
+                self._database.execute("PRAGMA synchronous=FULL")
+                self._database.execute("PRAGMA fullfsync=ON")
                 self._database.executescript(_SCHEMA)
             except BaseException:
                 self._database.close()
@@ -136,8 +137,8 @@ class Chain:
         self.check_receipt(self.tail, "what this process read before")
         cursor = self._database.execute(
             "SELECT number, COALESCE(CAST(body AS BLOB), x''), CAST(hash AS BLOB) FROM rows "
-            "WHERE number > ? OR number < 1 ORDER BY number",
-            (self.tail.count,),
+            "WHERE number >= ? ORDER BY number",
+            (self.tail.count + 1 if self.tail.count else -(2**63),),
         )
         for number, body, digest in cursor:
             expected = _hash(self.tail.head, body)
@@ -186,6 +187,20 @@ class Chain:
             "SELECT CAST(reply AS BLOB) FROM replies WHERE run = ?", (run,)
         ).fetchone()
         return None if row is None or row[0] is None else bytes(row[0])
+
+    def _write_ahead(self) -> None:
+        """Switch to write-ahead logging, which lets readers in beside a writer."""
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+            # Where two make the file at once, SQLite fails one switch without waiting, to avoid a
+            # deadlock. This waits for the other, as long as any lock.
+            with self._alone():
+                pass
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -365,7 +365,7 @@ class Ledger:
     def spent_events(self, run: str | None = None) -> list[Event]:
         """Give all that was charged, net of settlements: one event a run."""
         with self._transaction():
-            runs = self._book.runs.values() if run is None else [self._book.runs[run]]
+            runs = [each for name, each in self._book.runs.items() if run in (None, name)]
             return [event for each in runs for event in each.spent()]
 
     def standing(self) -> Standing:

@@ -25,6 +25,8 @@ PAPER: Final = "#010104"
 SERIES: Final = tuple(f"#0102{n:02x}" for n in range(8))
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "p")
 
+SQUARE: Final = 2.9
+"""Height of a figure whose content asks for none, so that neighbours end on one line."""
 LONGEST_NAME: Final = 16
 GAP: Final = 0.075
 """Between two names at the ends of lines, in heights of the axes."""
@@ -66,7 +68,9 @@ STYLE: Final[dict[str, Any]] = {
 }
 
 
-def draw(name: str, description: str, plot: Callable[["Axes"], None], *, height: float) -> str:
+def draw(
+    name: str, description: str, plot: Callable[["Axes"], None], *, height: float = SQUARE
+) -> str:
     """Return the ``<svg>`` of what `plot` draws.
 
     Parameters
@@ -117,12 +121,16 @@ def marker(site: str, sites: Sequence[str]) -> dict[str, Any]:
 
 def short(site: str) -> str:
     """The name of a site as it fits beside a figure."""
-    return site if len(site) <= LONGEST_NAME else site[: LONGEST_NAME - 1] + "…"
+    if len(site) <= LONGEST_NAME:
+        return site
+    # Names of many sites often differ in a number at their end.
+    half = LONGEST_NAME // 2
+    return f"{site[: half - 1]}…{site[-half:]}"
 
 
 def height_of(rows: int) -> float:
     """Inches of a figure with `rows` rows."""
-    return 0.8 + 0.36 * rows
+    return max(SQUARE, 0.8 + 0.36 * rows)
 
 
 def axis_of_sites(axes: "Axes", sites: Sequence[str]) -> None:
@@ -139,7 +147,9 @@ def axis_of_rounds(axes: "Axes") -> None:
 
     axes.set_xlabel("round")
     axes.grid(visible=False, axis="x")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    axes.margins(x=0.02)
 
 
 def lines(axes: "Axes", curves: Mapping[str, Curve], mean: Curve) -> None:

@@ -1,4 +1,4 @@
-"""JSON of frozen dataclasses, both ways, and files that are never half written.
+"""JSON of frozen dataclasses, both ways.
 
 JSON has no infinity: an infinite ε is the string ``"infinity"``. No other number may be infinite,
 and none may be NaN.
@@ -6,16 +6,15 @@ and none may be NaN.
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 from tacit.errors import RunDirectoryError, TacitError
+from tacit.files import replace_file
 
 INFINITY: Final = "infinity"
 EPSILON_KEYS: Final = frozenset({"epsilon", "epsilon_budget"})
@@ -128,22 +127,11 @@ def write_text(path: Path, text: str) -> None:
     Raises
     ------
     RunDirectoryError
-        The file cannot be written (the disk is full, the folder is gone or read-only).
+        The file cannot be written (the disk is full, the folder is read-only).
     """
-    temporary = None
     try:
-        with NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        replace_file(path, text.encode())
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise RunDirectoryError(
             f"{path} cannot be written: {error}: free space, or choose another run.dir"
         ) from error

@@ -54,7 +54,7 @@ def loss_curve(rounds: Sequence[Round]) -> str:
         axes.plot(*columns(points), color=SERIES[0], marker="o", markersize=3.5)
         axis_of_rounds(axes)
 
-    return draw("loss", f"Loss over {len(points)} rounds", plot, height=2.9)
+    return draw("loss", f"Loss over {len(points)} rounds", plot)
 
 
 def metric_curve(rounds: Sequence[Round], metric: str, sites: Sequence[str]) -> str:
@@ -74,7 +74,7 @@ def metric_curve(rounds: Sequence[Round], metric: str, sites: Sequence[str]) -> 
         lines(axes, curves, mean)
         axis_of_rounds(axes)
 
-    return draw("metric", f"{metric} of each site over the rounds, and mean", plot, height=2.9)
+    return draw("metric", f"{metric} of each site over the rounds, and mean", plot)
 
 
 def epsilon_curve(rounds: Sequence[Round], sites: Sequence[str]) -> str:
@@ -93,7 +93,7 @@ def epsilon_curve(rounds: Sequence[Round], sites: Sequence[str]) -> str:
         axis_of_rounds(axes)
         axes.set_ylim(bottom=0)
 
-    return draw("spending", "ε spent by each site over the rounds", plot, height=2.9)
+    return draw("spending", "ε spent by each site over the rounds", plot)
 
 
 def epsilon_bars(guarantee: Guarantee, sites: Sequence[str]) -> str:
@@ -115,7 +115,7 @@ def epsilon_bars(guarantee: Guarantee, sites: Sequence[str]) -> str:
             axes.barh(
                 row,
                 longest * 1.12 if endless else spending.epsilon,
-                height=0.5,
+                height=0.45,
                 color="none" if endless else colour(site, sites),
                 edgecolor=colour(site, sites),
                 hatch="////" if endless else None,
@@ -191,7 +191,7 @@ def reliability(calibration: Calibration) -> str:
         axes.set_xlabel("confidence of the prediction")
         axes.set_ylabel("share that is right")
 
-    return draw("calibration", "Share of right predictions by confidence", plot, height=2.9)
+    return draw("calibration", "Share of right predictions by confidence", plot)
 
 
 def rows_of_models(rows: Sequence[Row], sites: Sequence[str]) -> str:
@@ -223,7 +223,15 @@ def rows_of_models(rows: Sequence[Row], sites: Sequence[str]) -> str:
         if len(sites) <= len(SERIES):
             for site in sites:
                 axes.plot([], [], **marker(site, sites), label=short(site))
-            axes.plot([], [], color=INK, marker="|", markeredgewidth=2.5, label="mean of sites")
+            axes.plot(
+                [],
+                [],
+                color=INK,
+                marker="|",
+                markeredgewidth=2.5,
+                linestyle="",
+                label="mean of sites",
+            )
             axes.figure.legend(loc="outside lower center", ncols=3, handlelength=1)
 
     return draw(

@@ -21,7 +21,7 @@ from tacit.runs.results import (
 )
 
 NO_GUARANTEE: Final = (
-    "There is no privacy guarantee. Nothing limits what the server, the other sites or whoever "
+    "No privacy guarantee: nothing limits what the server, the other sites or whoever "
     "gets this model can learn about a single record of the training data."
 )
 SIMULATED_NOISE: Final = (
@@ -94,7 +94,7 @@ def format_epsilon(epsilon: float) -> str:
     digits = max(0, 2 - math.floor(math.log10(epsilon)))
     # 1e-9 forgives binary fractions: 0.3 is 0.299999… and must not become 0.301.
     rounded = math.ceil(epsilon * 10**digits - 1e-9) / 10**digits
-    return f"{rounded:.{digits}f}"
+    return f"{rounded:.{max(0, 2 - math.floor(math.log10(rounded)))}f}"
 
 
 def _bound(guarantee: Guarantee) -> str:
@@ -136,7 +136,7 @@ def _meaning(guarantee: Guarantee) -> str:
         )
     share = recognised_at_most(epsilon, guarantee.delta)
     return (
-        "Take two data sets that the relation below cannot tell apart. Whatever the run puts out, "
+        "Take two data sets that differ as the relation below says. Whatever the run puts out, "
         f"it is at most e^ε times as likely with one as with the other, plus δ. So whoever tries "
         f"to tell whether one {guarantee.unit} was used, and is wrong about 1 in 100 that were "
         f"not, recognises at most {100 * share:.3g} in 100 that were (at ε = "

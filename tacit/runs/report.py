@@ -7,25 +7,26 @@ time, and equal input gives equal bytes.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from markupsafe import Markup
 
 from tacit.errors import RunDirectoryError
 from tacit.runs import figures
 from tacit.runs.encoding import write_text
-from tacit.runs.evaluation import Direction, Evaluation
 from tacit.runs.guarantee import (
     NO_GUARANTEE,
     SIMULATED_NOISE,
-    format_epsilon,
     guarantee_in_words,
 )
-from tacit.runs.page import format_duration, format_figure, metric_title, template
+from tacit.runs.page import metric_title, template
 from tacit.runs.results import Results, Round, read, read_history
+from tacit.runs.summary import MAJORITY, facts, models, verdicts, where
 
-MAJORITY: Final = "majority_class"
-SHARES: Final = frozenset({"accuracy", "auc"})
+LOSS_ON: Final = {
+    "public": "labelled public data",
+    "held_out (simulation only)": "held-out records of the sites (simulation only)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +36,6 @@ class Figure:
     heading: str
     svg: Markup
     caption: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One cell of the strip below the title."""
-
-    label: str
-    value: str
-    detail: str
 
 
 def write_report(run: Path) -> Path:
@@ -71,11 +63,13 @@ def render(results: Results, history: tuple[Round, ...], config: str) -> str:
     return template("report.html.j2").render(
         results=results,
         config=config,
-        facts=_facts(results),
+        facts=facts(results),
         learned=_learned_figures(results, history),
         spent=_spending_figures(results, history),
         compared=_comparison_figure(results),
-        rows=_models(results),
+        rows=models(results),
+        verdicts=verdicts(results),
+        where=where(results),
         majority=results.baselines.get(MAJORITY),
         words=[
             guarantee_in_words(
@@ -90,72 +84,6 @@ def render(results: Results, history: tuple[Round, ...], config: str) -> str:
     )
 
 
-def _facts(results: Results) -> list[Fact]:
-    found = results.evaluation
-    majority = results.baselines.get(MAJORITY)
-    held_out = "held out (simulation only)" if results.simulation else "on public data"
-    facts = [
-        Fact(
-            metric_title(found.metric),
-            format_figure(found.mean_of_sites),
-            f"mean of sites, {held_out}",
-        )
-    ]
-    if majority is not None:
-        facts.append(
-            Fact(
-                "Majority class",
-                format_figure(majority.mean_of_sites),
-                _gain(found, majority.mean_of_sites),
-            )
-        )
-    if found.worst_site is not None:
-        worst = found.worst_site
-        facts.append(Fact("Worst site", format_figure(worst.value), worst.site))
-    facts.append(_epsilon_fact(results))
-    facts.append(_rounds_fact(results))
-    per_round = results.timing.seconds_per_round
-    facts.append(
-        Fact(
-            "Time",
-            format_duration(results.timing.seconds),
-            "in all" if per_round is None else f"{format_duration(per_round)} a round",
-        )
-    )
-    return facts
-
-
-def _gain(found: Evaluation, base: float | None) -> str:
-    if found.mean_of_sites is None or base is None:
-        return "the baseline"
-    better = found.mean_of_sites - base
-    if found.direction is Direction.MINIMIZE:
-        better = -better
-    amount = f"{abs(100 * better):.1f} points" if found.metric in SHARES else f"{abs(better):.3g}"
-    return f"the baseline; this run is {amount} {'better' if better >= 0 else 'worse'}"
-
-
-def _epsilon_fact(results: Results) -> Fact:
-    if results.privacy is None:
-        return Fact("Privacy", "none", "no privacy guarantee")
-    headline = results.privacy.guarantees[0]
-    return Fact(
-        "Largest ε",
-        format_epsilon(headline.largest_epsilon),
-        f"of a site, per {headline.unit}, at δ = {headline.delta:g}"
-        + (", were this deployed" if results.privacy.simulated_noise else ""),
-    )
-
-
-def _rounds_fact(results: Results) -> Fact:
-    ended_early = results.rounds < results.planned_rounds
-    return Fact(
-        "Rounds",
-        str(results.rounds),
-        f"of {results.planned_rounds}" + (" planned: ended early" if ended_early else ""),
-    )
-
-
 def _learned_figures(results: Results, history: tuple[Round, ...]) -> list[Figure]:
     found = results.evaluation
     title = metric_title(found.metric)
@@ -163,15 +91,17 @@ def _learned_figures(results: Results, history: tuple[Round, ...]) -> list[Figur
     made = []
     losses = [line for line in history if line.loss is not None]
     if losses:
-        where = losses[-1].loss_on or "not stated where"
-        made.append(_figure("Loss", figures.loss_curve(history), f"Measured on: {where}."))
+        on = losses[-1].loss_on or ""
+        caption = (
+            f"Measured on {LOSS_ON.get(on, on)}." if on else "Where it was measured is unknown."
+        )
+        made.append(_figure("Loss", figures.loss_curve(history), caption))
     if any(line.evaluation for line in history):
         made.append(
             _figure(
                 f"{title} by round",
                 figures.metric_curve(history, found.metric, sites),
-                "On held-out records of each site (simulation only). Few test records make a "
-                "line jump.",
+                f"Measured {where(results)}. Few test records make a line jump.",
             )
         )
     majority = results.baselines.get(MAJORITY)
@@ -185,7 +115,7 @@ def _learned_figures(results: Results, history: tuple[Round, ...]) -> list[Figur
         _figure(
             f"{title} by site",
             figures.metric_rows(found, majority, results.test_records),
-            caption + ". Held out, simulation only.",
+            f"{caption}. Measured {where(results)}.",
         )
     )
     overall = results.calibration.sites.get("all") if results.calibration else None
@@ -194,7 +124,7 @@ def _learned_figures(results: Results, history: tuple[Round, ...]) -> list[Figur
             _figure(
                 "Calibration",
                 figures.reliability(overall),
-                "All test records (simulation only). On the dashed line, confidence is honest; "
+                f"All test records, {where(results)}. On the dashed line, confidence is honest; "
                 "the numbers are test records. Expected calibration error "
                 f"{overall.expected_calibration_error:.3f}.",
             )
@@ -231,30 +161,6 @@ def _spending_figures(results: Results, history: tuple[Round, ...]) -> list[Figu
     return made
 
 
-def _models(results: Results) -> list[dict[str, Any]]:
-    """Rows of the comparison: this run first, then the others, then the majority class."""
-    privacy = results.privacy
-    epsilon = privacy.guarantees[0].largest_epsilon if privacy else None
-    rows: list[dict[str, Any]] = [
-        {"title": "This run", "evaluation": results.evaluation, "epsilon": epsilon, "note": ""}
-    ]
-    rows += [
-        {"title": row.title, "evaluation": row.evaluation, "epsilon": row.epsilon, "note": row.note}
-        for row in results.comparison
-    ]
-    majority = results.baselines.get(MAJORITY)
-    if majority is not None and all(row.key != MAJORITY for row in results.comparison):
-        rows.append(
-            {
-                "title": "Majority class of each site",
-                "evaluation": majority,
-                "epsilon": None,
-                "note": "learns nothing",
-            }
-        )
-    return rows
-
-
 def _comparison_figure(results: Results) -> Figure | None:
     if not results.comparison:
         return None
@@ -264,12 +170,12 @@ def _comparison_figure(results: Results) -> Figure | None:
             row["evaluation"],
             row["epsilon"] is not None and math.isfinite(row["epsilon"]),
         )
-        for row in _models(results)
+        for row in models(results)
     ]
     return _figure(
         f"{metric_title(results.evaluation.metric)} of each way to get a model",
         figures.rows_of_models(rows, list(results.evaluation.sites)),
-        "Measured in this run, on the same held-out records (simulation only).",
+        f"Measured in this run, {where(results)}, the same for all.",
     )
 
 

@@ -141,21 +141,21 @@ def test_an_exact_plan_is_read_as_it_was_written():
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "named"),
     [
-        {"run": ""},
-        {"rounds": 0},
-        {"event": replace(ROUND, steps=0)},
-        {"epsilon": 0.0},
-        {"epsilon": math.inf},
-        {"epsilon": math.nan},
-        {"delta": 0.0},
-        {"delta": 1.0},
-        {"event": ExactRelease("sum")},
+        ({"run": ""}, "run="),
+        ({"rounds": 0}, "rounds=0"),
+        ({"event": replace(ROUND, steps=0)}, "steps=0"),
+        ({"epsilon": 0.0}, "epsilon=0.0"),
+        ({"epsilon": math.inf}, "epsilon=inf"),
+        ({"epsilon": math.nan}, "epsilon=nan"),
+        ({"delta": 0.0}, "delta=0.0"),
+        ({"delta": 1.0}, "delta=1.0"),
+        ({"event": ExactRelease("sum")}, "epsilon=4.4 cannot hold"),
     ],
 )
-def test_a_plan_out_of_range_is_named(change):
-    with pytest.raises(ConfigurationError, match=str(next(iter(change)))[:5] + "|steps|epsilon"):
+def test_a_plan_out_of_range_is_named(change, named):
+    with pytest.raises(ConfigurationError, match=named):
         replace(PLAN, **change)
 
 

@@ -94,9 +94,7 @@ RESULTS = Results(
             1.0,
             "same plan, no federation",
         ),
-        Comparison(
-            "federated", "Federated", accuracies(0.8365, 0.8315, 0.9375, 0.7174), None, ""
-        ),
+        Comparison("federated", "Federated", accuracies(0.8365, 0.8315, 0.9375, 0.7174), None, ""),
         Comparison("pooled", "Pooled", accuracies(0.8462, 0.8202, 0.9375, 0.7391), None, ""),
     ),
     calibration=Calibrations(
@@ -173,6 +171,4 @@ def without_privacy(results: Results = RESULTS) -> Results:
 
 def with_spending(site: str, spending: SiteSpending) -> Results:
     sites = {**GUARANTEE.sites, site: spending}
-    return replace(
-        RESULTS, privacy=replace(PRIVACY, guarantees=(replace(GUARANTEE, sites=sites),))
-    )
+    return replace(RESULTS, privacy=replace(PRIVACY, guarantees=(replace(GUARANTEE, sites=sites),)))

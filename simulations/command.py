@@ -1,0 +1,129 @@
+"""tacit-simulate: run an experiment with many sites on one box.
+
+Only what a line of help needs is imported at the top.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from commands import entry
+
+USAGE = """\
+tacit-simulate: fine-tune a shared model across simulated sites under differential privacy.
+
+  tacit-simulate [KEY=VALUE | GROUP=OPTION ...] [--multirun] [--config-dir DIR]
+
+Examples
+  tacit-simulate
+      four hospitals from data that is there already; a few minutes at most
+  tacit-simulate domain=heart_disease domain.root=PATH privacy.epsilon=1 privacy.delta=1e-4
+      four real hospitals at ε = 1 each
+  tacit-simulate privacy=none
+      without privacy, as a baseline
+  tacit-simulate --multirun privacy.epsilon=0.5,1,3,8 run.dir=sweep
+      one run for each value, with a table and a plot of ε against the metric
+  tacit-simulate run.resume=RUN
+      go on with a run that was stopped
+
+Often set
+  run.dir=PATH            where the run is kept (default: outputs/NAME/DATE_TIME)
+  seed=N                  initial weights, and noise unless privacy.noise_seed is set
+  privacy.epsilon=E       budget of the run at every site, at privacy.delta
+  privacy.noise_seed=N    noise and sampling alone; 'system' for noise nobody can recompute
+  training.rounds=N       training.local_steps=N   training.learning_rate=X
+  training.batch_size=N   rows in a step, or 'full'
+  compare=true            also each site alone, and training without privacy
+  engine.device=auto      a GPU where there is one; engine.precision=bf16, engine.microbatch=N
+
+Options
+  -h, --help       this
+  --version        the version
+  --list           domains, models, strategies and the other groups, with a line each
+  -m, --multirun   one run for each combination of values separated by commas
+  --config-dir DIR add the YAML of DIR/GROUP/OPTION.yaml to the options
+  --show           print the composed configuration and stop
+
+Exit codes: 0 done, 1 a fault of ours, 2 configuration or bad input, 5 refused by policy or budget,
+6 too few sites, 130 Ctrl-C, 143 SIGTERM.
+"""
+
+
+def main() -> NoReturn:
+    """Run the command and leave with its exit code."""
+    entry.run(lambda: _main(sys.argv[1:]))
+
+
+def _main(words: list[str]) -> int:
+    if "-h" in words or "--help" in words:
+        print(USAGE, end="")
+        return 0
+    if "--version" in words:
+        from tacit import __version__
+
+        print(f"tacit {__version__}")
+        return 0
+    if "--list" in words:
+        return _list()
+    return _run(words)
+
+
+def _list() -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from commands.compose import packaged_options
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for group, options in packaged_options().items():
+        for option, line in options.items():
+            table.add_row(f"{group}={option}", line)
+        table.add_section()
+    Console().print(table)
+    return 0
+
+
+def _run(words: list[str]) -> int:
+    from commands.arguments import split
+
+    arguments = split(words)
+    if arguments.multirun:
+        from simulations.sweep import sweep
+
+        return sweep(arguments)
+    config = resumed_or_composed(arguments.words, arguments.config_dir)
+    if arguments.show:
+        import yaml
+
+        print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
+        return 0
+    return run_one(config)
+
+
+def resumed_or_composed(words: list[str], folder: Path | None) -> dict[str, Any]:
+    """Return the configuration of a new run, or of the run that is to go on."""
+    from commands.compose import composed
+    from commands.resume import resumed
+
+    return resumed(words) or composed(words, folder=folder)
+
+
+def run_one(config: dict[str, Any]) -> int:
+    """Run one experiment and print its table."""
+    from rich.console import Console
+
+    from simulations.progress import LiveProgress, final_table
+    from simulations.simulate import simulate
+    from tacit.runs.directory import REPORT
+    from tacit.settings import read
+
+    console = Console()
+    settings = read(config)
+    with LiveProgress(console) as progress:
+        results, path = simulate(settings, config, progress)
+    final_table(results, (path / REPORT).resolve(), console)
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""A whole run: prepare, train round by round, measure, compare, report."""
+
+import secrets
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from server.checkpoint import load_checkpoint, save_checkpoint
+from server.rounds import RoundOutcome, RunPlan, State
+from simulations.comparison import compare
+from simulations.experiment import (
+    Arm,
+    Experiment,
+    main_arm,
+    measure_weights,
+    plan_of,
+    prepare,
+)
+from simulations.progress import LiveProgress
+from simulations.summary import summarise
+from simulations.training import open_ledgers, train
+from tacit.errors import TooFewSitesError
+from tacit.models.trainable import trainable_weights
+from tacit.privacy.accounting import epsilon_by_steps
+from tacit.privacy.events import GaussianSteps
+from tacit.privacy.ledger import Ledger
+from tacit.privacy.policy import Reason, steps_of, with_steps
+from tacit.runs import directory
+from tacit.runs.directory import RunDirectory, claim
+from tacit.runs.report import write_report
+from tacit.runs.results import Results, Round, Timing, read_history, write
+from tacit.settings import RecordPrivacy, Settings
+
+HELD_OUT = "held_out (simulation only)"
+USED_UP = frozenset({Reason.BUDGET, Reason.TOO_MANY_ROUNDS})
+
+
+def simulate(
+    settings: Settings, config: Mapping[str, Any], progress: LiveProgress
+) -> tuple[Results, Path]:
+    """Run an experiment, new or resumed, and return its results and its directory.
+
+    Parameters
+    ----------
+    settings
+        The experiment.
+    config
+        The same as plain values, to be kept in the run directory.
+    progress
+        Shows how far it is.
+
+    Raises
+    ------
+    TacitError
+        Input cannot be used (before anything is spent), a site refuses, or too few reply.
+    """
+    resume = settings.run.resume is not None
+    path = _run_path(settings)
+    started = time.perf_counter()
+    experiment = prepare(settings)
+    arm = main_arm(experiment)
+    run = secrets.token_hex(8)
+    plan = plan_of(arm, experiment, run)
+    start = State(0, trainable_weights(experiment.shared.module))
+    with claim(path, resume=resume) as own:
+        if resume:
+            run, state = load_checkpoint(path / directory.CHECKPOINT)
+            plan = replace(plan, run=run)
+            own.keep_history_through(state.round)
+            progress.say(f"resuming {path} after round {state.round} of {plan.rounds}")
+        else:
+            state = start
+            own.write_config(config)
+            save_checkpoint(path / directory.CHECKPOINT, run, state)
+        with open_ledgers(arm, experiment, path / directory.LEDGER) as ledgers:
+            recorder = _Recorder(own, experiment, arm, plan, ledgers, progress)
+            if not resume:
+                recorder.record_start(state)
+            note = _train_out(arm, experiment, plan, state, ledgers, recorder)
+            _, state = load_checkpoint(path / directory.CHECKPOINT)
+            spent = {site: ledger.spent_events() for site, ledger in ledgers.items()}
+        comparison = (
+            compare(experiment, start.weights, path / directory.COMPARE, progress.step)
+            if settings.compare
+            else []
+        )
+        history = read_history(path / directory.HISTORY)
+        results = summarise(
+            experiment,
+            plan,
+            state,
+            spent,
+            comparison,
+            _notes(note, history),
+            _timing(time.perf_counter() - started, history),
+            path,
+        )
+        write(results, path / directory.RESULTS)
+        write_report(path)
+    return results, path
+
+
+def _train_out(
+    arm: Arm,
+    experiment: Experiment,
+    plan: RunPlan,
+    state: State,
+    ledgers: Mapping[str, Ledger],
+    recorder: "_Recorder",
+) -> str | None:
+    """Train to the end; return a sentence when a lost round left no budget for the last one."""
+    try:
+        train(arm, experiment, plan, state, ledgers, recorder.record)
+    except TooFewSitesError as error:
+        done = recorder.last
+        if done == 0 or not error.reasons or not set(error.reasons.values()) <= USED_UP:
+            raise
+        return (
+            f"the run ends after round {done} of {plan.rounds}: a round that was charged was lost "
+            f"in a stop, and its budget is not given back"
+        )
+    return None
+
+
+class _Recorder:
+    """After each round: history, then checkpoint, then the screen."""
+
+    def __init__(
+        self,
+        own: RunDirectory,
+        experiment: Experiment,
+        arm: Arm,
+        plan: RunPlan,
+        ledgers: Mapping[str, Ledger],
+        progress: LiveProgress,
+    ) -> None:
+        self.last = 0
+        self._own = own
+        self._experiment = experiment
+        self._plan = plan
+        self._ledgers = ledgers
+        self._progress = progress
+        self._privacy = arm.privacy if isinstance(arm.privacy, RecordPrivacy) else None
+        self._epsilons = _epsilon_tables(plan, self._privacy)
+
+    def record_start(self, state: State) -> None:
+        """Record what the model is worth before training."""
+        outcome = RoundOutcome(0, (), {}, 0.0, 0.0)
+        self._own.append(self._line(state, outcome))
+
+    def record(self, state: State, outcome: RoundOutcome) -> None:
+        """Record a complete round."""
+        line = self._line(state, outcome)
+        self._own.append(line)
+        save_checkpoint(self._own.path / directory.CHECKPOINT, self._plan.run, state)
+        self.last = state.round
+        budget = self._privacy.epsilon if self._privacy else None
+        self._progress.round(line, self._plan.rounds, budget)
+
+    def _line(self, state: State, outcome: RoundOutcome) -> Round:
+        measured = measure_weights(self._experiment, state.weights)
+        return Round(
+            round=outcome.round,
+            seconds=outcome.seconds,
+            cpu_seconds=outcome.cpu_seconds,
+            replied=outcome.replied,
+            failed=outcome.failed,
+            loss=measured.loss,
+            loss_on=HELD_OUT,
+            evaluation=measured.evaluation,
+            epsilon=self._spent(),
+        )
+
+    def _spent(self) -> dict[str, float] | None:
+        if self._privacy is None:
+            return None
+        return {
+            site: self._epsilons[site][sum(steps_of(event) for event in ledger.spent_events())]
+            for site, ledger in self._ledgers.items()
+        }
+
+
+def _epsilon_tables(plan: RunPlan, privacy: RecordPrivacy | None) -> dict[str, list[float]]:
+    """Return ε after 0, 1, … steps of the plan, for each site."""
+    if privacy is None:
+        return {}
+    tables: dict[GaussianSteps, list[float]] = {}
+    found = {}
+    for site, each in plan.sites.items():
+        (event,) = with_steps(each.event(), plan.rounds * each.steps)
+        if not isinstance(event, GaussianSteps):
+            continue
+        if event not in tables:
+            tables[event] = epsilon_by_steps(event, range(event.steps + 1), privacy.delta)
+        found[site] = tables[event]
+    return found
+
+
+def _run_path(settings: Settings) -> Path:
+    if settings.run.resume is not None:
+        return Path(settings.run.resume)
+    if settings.run.dir is not None:
+        return Path(settings.run.dir)
+    now = datetime.now().astimezone()
+    return Path("outputs") / settings.name / now.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def _notes(note: str | None, history: tuple[Round, ...]) -> tuple[str, ...]:
+    missing = [
+        f"round {line.round}: {site} did not take part ({reason})"
+        for line in history
+        for site, reason in line.failed.items()
+    ]
+    return (*((note,) if note else ()), *missing)
+
+
+def _timing(seconds: float, history: tuple[Round, ...]) -> Timing:
+    later = [line for line in history if line.round > 1]
+    if not later:
+        return Timing(seconds, None, None, None)
+    each = statistics.median(line.seconds for line in later)
+    return Timing(
+        seconds=seconds,
+        seconds_per_round=each,
+        cpu_seconds_per_round=statistics.median(line.cpu_seconds for line in later),
+        clients_per_second=statistics.median(len(line.replied) for line in later) / each,
+    )

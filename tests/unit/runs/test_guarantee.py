@@ -1,0 +1,175 @@
+"""A guarantee in words is whole, for every unit and relation."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from example_run import DOMAIN, GUARANTEE, PRIVACY, with_spending
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from tacit.privacy.events import Relation, Unit
+from tacit.runs import guarantee as module
+from tacit.runs.guarantee import (
+    SIMULATED_NOISE,
+    format_epsilon,
+    guarantee_in_words,
+    recognised_at_most,
+)
+from tacit.runs.results import Accountant, Guarantee, SiteSpending
+
+ELEMENTS = [
+    "Guarantee",
+    "What it means",
+    "Unit",
+    "Relation",
+    "Sampling",
+    "Mechanism",
+    "Accountant",
+    "Adversary",
+    "Honest sites assumed",
+    "Not protected",
+]
+
+
+def words(guarantee: Guarantee, privacy=PRIVACY, domain=DOMAIN, simulation=True):
+    found = guarantee_in_words(guarantee, privacy, domain, simulation=simulation)
+    return {statement.about: " ".join((statement.text, *statement.points)) for statement in found}
+
+
+@pytest.mark.parametrize("unit", Unit)
+@pytest.mark.parametrize("relation", Relation)
+@pytest.mark.parametrize("accountant", Accountant)
+def test_every_element_is_there(unit: Unit, relation: Relation, accountant: Accountant):
+    found = words(
+        replace(GUARANTEE, unit=unit, relation=relation), replace(PRIVACY, accountant=accountant)
+    )
+    assert list(found) == [*ELEMENTS, "Simulated noise"]
+    assert all(len(text) > 30 for text in found.values())
+    assert not any("{" in text for text in found.values())
+    assert "(ε, δ)-differentially private" in found["Guarantee"]
+    assert "δ = 0.0001" in found["Guarantee"]
+    for site, spending in GUARANTEE.sites.items():
+        assert f"{format_epsilon(spending.epsilon)} at {site}" in found["Guarantee"]
+    assert found["Unit"].startswith(f"One {unit}")
+    assert DOMAIN.unit_protected in found["Unit"]
+    assert unit in found["Relation"]
+    added = relation is Relation.ADD_OR_REMOVE_ONE
+    assert found["Relation"].startswith("Add or remove one" if added else "Replace with zero")
+    assert "Poisson" in found["Sampling"]
+    assert "q from 0.5 to 1" in found["Sampling"]
+    assert "Gaussian" in found["Mechanism"]
+    assert accountant.name in found["Accountant"]
+    assert "The server, all other sites and whoever gets the model" in found["Adversary"]
+    assert found["Honest sites assumed"].startswith("None besides")
+    for item in DOMAIN.not_protected:
+        assert item[1:] in found["Not protected"]
+
+
+def test_units_and_relations_do_not_say_the_same():
+    assert len({words(replace(GUARANTEE, unit=unit))["Unit"] for unit in Unit}) == len(Unit)
+    relations = {words(replace(GUARANTEE, relation=one))["Relation"] for one in Relation}
+    assert len(relations) == len(Relation)
+
+
+def test_a_word_that_nobody_explained_is_found(monkeypatch: pytest.MonkeyPatch):
+    kept = {unit: text for unit, text in module._UNIT.items() if unit is not Unit.PERSON}
+    monkeypatch.setattr(module, "_UNIT", kept)
+    with pytest.raises(KeyError):
+        words(replace(GUARANTEE, unit=Unit.PERSON))
+
+
+def test_simulated_noise_is_said_only_where_it_is():
+    assert words(GUARANTEE)["Simulated noise"] == SIMULATED_NOISE
+    assert SIMULATED_NOISE == (
+        "ε is what a deployment of this plan would have; noise in this simulation could be "
+        "recomputed from its seed, so these weights are not private."
+    )
+    assert "Simulated noise" not in words(GUARANTEE, replace(PRIVACY, simulated_noise=False))
+
+
+def test_held_out_measurements_are_outside_the_guarantee_of_a_simulation():
+    assert "simulation only" in words(GUARANTEE)["Not protected"]
+    assert "simulation only" not in words(GUARANTEE, simulation=False)["Not protected"]
+
+
+def test_a_public_pool_is_public_by_assumption():
+    domain = replace(DOMAIN, public_pool="a fifth of the rows")
+    assert "public by assumption" in words(GUARANTEE, domain=domain)["Not protected"]
+    assert "public by assumption" not in words(GUARANTEE)["Not protected"]
+
+
+def test_an_infinite_epsilon_is_no_guarantee():
+    endless = SiteSpending(math.inf, 1.0, 20, 1.0, 0.0, 1.0)
+    found = words(with_spending("va", endless).privacy.guarantees[0])
+    assert "At va ε is infinite: there is no privacy guarantee at this site." in found["Guarantee"]
+    assert "0.999 at hungarian" in found["Guarantee"]
+    assert "limits nothing" in found["What it means"]
+
+
+def test_full_batches_are_not_called_sampling():
+    sites = {site: replace(one, sampling_rate=1.0) for site, one in GUARANTEE.sites.items()}
+    assert words(replace(GUARANTEE, sites=sites))["Sampling"].startswith("None: every record")
+
+
+def test_many_sites_are_not_listed():
+    spending = GUARANTEE.sites["va"]
+    sites = {str(number): replace(spending, epsilon=0.5 + number / 100) for number in range(40)}
+    found = words(replace(GUARANTEE, sites=sites))["Guarantee"]
+    assert "ε from 0.500 to 0.890 at 40 sites" in found
+
+
+def test_honest_sites_are_counted():
+    assert "At least 3 sites" in words(replace(GUARANTEE, honest_sites=3))["Honest sites assumed"]
+
+
+def test_recognised_share_of_randomized_response():
+    # Answering truly with probability e^ε / (1 + e^ε) is exactly ε-private (Warner 1965): its
+    # power at false alarm 1 / (1 + e^ε) meets the bound.
+    epsilon = 1.5
+    lie = 1 / (1 + math.exp(epsilon))
+    assert recognised_at_most(epsilon, 0.0, lie) == pytest.approx(1 - lie, rel=1e-12)
+
+
+def test_recognised_share_bounds_the_best_test_of_a_gaussian():
+    # One Gaussian step, σ = 1: ε = 4.37718 at δ = 1e-5 (Balle and Wang 2018, theorem 8); the
+    # best test at false alarm α has power Φ(Φ^-1(α) + 1).
+    power = norm.cdf(norm.ppf(0.01) + 1)
+    assert power < recognised_at_most(4.37718, 1e-5)
+    assert recognised_at_most(math.inf, 1e-5) == 1
+
+
+@given(st.floats(0, 1000), st.floats(0, 0.5), st.floats(0, 0.5))
+def test_recognised_share_is_a_share_and_beats_guessing(epsilon, delta, false_alarm):
+    share = recognised_at_most(epsilon, delta, false_alarm)
+    assert share <= 1
+    assert share >= false_alarm - 1e-12
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "text"),
+    [
+        (0.0, "0"),
+        (0.3, "0.300"),
+        (0.30001, "0.301"),
+        (0.9991, "1.00"),
+        (1.0, "1.00"),
+        (1.0001, "1.01"),
+        (12.34, "12.4"),
+        (634.2, "635"),
+        (12345.6, "12346"),
+        (0.00012345, "0.000124"),
+        (math.inf, "∞"),
+    ],
+)
+def test_epsilon_is_rounded_up(epsilon: float, text: str):
+    assert format_epsilon(epsilon) == text
+
+
+@given(st.floats(1e-6, 1e6))
+def test_a_printed_epsilon_is_not_below_the_true_one(epsilon):
+    printed = float(format_epsilon(epsilon))
+    # 1e-9 is the allowance for binary fractions, in units of the third digit.
+    assert printed >= epsilon * (1 - 1e-9)
+    assert printed <= epsilon * 1.0101 + 1
