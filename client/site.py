@@ -79,11 +79,11 @@ def admit(site: Site, message: Message) -> Admitted | Message:
     RefusedError
         With a reason from the closed list; nothing was spent.
     """
-    config, record = message.content[CONFIG], message.content[ARRAYS]
     try:
+        config = message.content.config_records[CONFIG]
         request = TrainRequest.from_config(dict(config))
-        weights = from_record(record)
-    except (ConfigurationError, ValueError, TypeError) as error:
+        weights = from_record(message.content.array_records[ARRAYS])
+    except (ConfigurationError, KeyError, ValueError, TypeError) as error:
         raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
     if request.model != site.model_sha256:
         raise RefusedError(

@@ -15,7 +15,7 @@ from typing import Any, Final
 from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -83,7 +83,7 @@ def parse(words: Sequence[str]) -> list[Override]:
     for word in words:
         try:
             found.append(parser.parse_override(word))
-        except OverrideParseException as error:
+        except HydraException as error:
             raise ConfigurationError(
                 f"{word!r} cannot be read as KEY=VALUE ({_first_line(error)}): put quotes around "
                 f"a value with special characters, as in 'key=\"a value\"'"

@@ -183,7 +183,7 @@ def _weighed(answers: Mapping[str, Message], plan: RunPlan) -> list[Message]:
             {
                 ARRAYS: message.content[ARRAYS],
                 METRICS: MetricRecord({WEIGHT: plan.declared_sizes[site]}),
-                LEDGER: message.content[LEDGER],
+                LEDGER: message.content.config_records[LEDGER],
             }
         )
     return list(answers.values())
@@ -194,8 +194,8 @@ def _receipts(
 ) -> Mapping[str, Receipt]:
     latest = dict(known)
     for site, message in answers.items():
-        record = message.content[LEDGER]
-        latest[site] = Receipt(int(record["count"]), str(record["head"]))
+        record = message.content.config_records[LEDGER]
+        latest[site] = Receipt(int(str(record["count"])), str(record["head"]))
     return latest
 
 

@@ -43,9 +43,9 @@ def compare(
         Called with a baseline's title, its rounds done and its rounds in all.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    private = isinstance(experiment.settings.privacy, RecordPrivacy)
-    epsilon = experiment.settings.privacy.epsilon if private else None
-    suffix = "under the same ε" if private else "without privacy"
+    privacy = experiment.settings.privacy
+    epsilon = privacy.epsilon if isinstance(privacy, RecordPrivacy) else None
+    suffix = "without privacy" if epsilon is None else "under the same ε"
     run = _Runner(experiment, start, folder, on_round)
     alone = {
         site: run(_alone(experiment, site), f"{site} alone, {suffix}") for site in experiment.data
@@ -60,7 +60,7 @@ def compare(
         ),
         _best_single(experiment, alone, epsilon),
     ]
-    if private:
+    if epsilon is not None:
         title = "Federated without privacy"
         measured = run(_without_privacy(experiment), title)
         found.append(Comparison("federated_no_privacy", title, measured, None, ""))
@@ -101,7 +101,7 @@ class _Runner:
         return measure_weights(experiment, weights).evaluation
 
 
-def _with(experiment: Experiment, key: str, chosen: BaselineTraining, **changes: object) -> Arm:
+def _baseline(experiment: Experiment, key: str, chosen: BaselineTraining) -> Arm:
     """Return the run with a baseline's settings; all sites must reply."""
     arm = main_arm(experiment)
     privacy = arm.privacy
@@ -110,35 +110,33 @@ def _with(experiment: Experiment, key: str, chosen: BaselineTraining, **changes:
     training = replace(
         arm.training, rounds=chosen.rounds, learning_rate=chosen.learning_rate, min_replies="all"
     )
-    return replace(arm, key=key, training=training, **{"privacy": privacy, **changes})
+    return replace(arm, key=key, training=training, privacy=privacy)
 
 
 def _alone(experiment: Experiment, site: str) -> Arm:
-    return _with(
-        experiment,
-        f"alone-{site}",
-        experiment.settings.baselines.alone,
-        rows={site: experiment.data[site].train},
-        declared_sizes={site: experiment.declared_sizes[site]},
+    arm = _baseline(experiment, f"alone-{site}", experiment.settings.baselines.alone)
+    return replace(
+        arm,
+        rows={site: arm.rows[site]},
+        declared_sizes={site: arm.declared_sizes[site]},
     )
 
 
 def _without_privacy(experiment: Experiment) -> Arm:
-    chosen = experiment.settings.baselines.federated
-    return _with(experiment, "federated", chosen, privacy=NoPrivacy("none"))
+    arm = _baseline(experiment, "federated", experiment.settings.baselines.federated)
+    return replace(arm, privacy=NoPrivacy("none"))
 
 
 def _pooled(experiment: Experiment) -> Arm:
-    held = [held.train for held in experiment.data.values()]
+    arm = _baseline(experiment, POOLED, experiment.settings.baselines.pooled)
     together = Examples(
-        torch.cat([rows.features for rows in held]), torch.cat([rows.targets for rows in held])
+        torch.cat([rows.features for rows in arm.rows.values()]),
+        torch.cat([rows.targets for rows in arm.rows.values()]),
     )
-    return _with(
-        experiment,
-        POOLED,
-        experiment.settings.baselines.pooled,
+    return replace(
+        arm,
         rows={POOLED: together},
-        declared_sizes={POOLED: sum(experiment.declared_sizes.values())},
+        declared_sizes={POOLED: sum(arm.declared_sizes.values())},
         privacy=NoPrivacy("none"),
     )
 

@@ -86,8 +86,8 @@ class Category:
         """Turn codes [n] into features [n, width]; a code outside the schema becomes all zeros."""
         if len(self.codes) == 2:
             low, high = self.codes
-            return (0.5 * (values == high) - 0.5 * (values == low))[:, None]
-        return (values[:, None] == np.array(self.codes)).astype(np.float64)
+            return np.where(values == high, 0.5, np.where(values == low, -0.5, 0.0))[:, None]
+        return np.equal.outer(values, np.array(self.codes)).astype(np.float64)
 
 
 Column = Number | Category

@@ -135,9 +135,8 @@ def _plain_sum(
     model.train()
     sums = [torch.zeros_like(p, dtype=torch.float32) for p in parameters]
     size = compute.microbatch or max(len(features), 1)
-    for x, y in zip(features.split(size), targets.split(size), strict=True):
-        if len(x) == 0:
-            continue
+    for start in range(0, len(features), size):
+        x, y = features[start : start + size], targets[start : start + size]
         loss = nn.functional.cross_entropy(model(x).float(), y, reduction="sum")
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         for total, gradient in zip(sums, gradients, strict=True):

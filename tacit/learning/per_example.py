@@ -77,7 +77,7 @@ class PerExampleGradients:
             # Opacus hooks layers whose input needs no gradient (features): torch warns that the
             # hook sees the gradient of outputs only, which is the one that Opacus uses.
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            (losses * usable * self._loss_scale).sum().backward()
+            torch.autograd.backward((losses * usable * self._loss_scale).sum())
         gradients = [self._take(parameter, len(features)) for parameter in self._parameters]
         finite = usable
         for gradient in gradients:

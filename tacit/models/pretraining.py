@@ -91,7 +91,7 @@ def pretrain(
         error = (learner.reconstruct(pool, masked) - wanted).square() * masked
         loss = error.sum() / masked.sum().clamp(min=1)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         optimiser.step()
         losses.append(loss.item())
         on_step(step, losses[-1])

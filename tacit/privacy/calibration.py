@@ -113,8 +113,9 @@ def _cost(
 
 
 def _find(epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
-    close = _full_batch(epsilon, delta, steps) if sampling_rate == 1 else None
-    if close is None:
+    if sampling_rate == 1:
+        close = _full_batch(epsilon, delta, steps)
+    else:
         close = _root(epsilon, delta, sampling_rate, steps)
     sigma = _FIVE_DIGITS_UP.create_decimal_from_float(close)
     while _cost(float(sigma), delta, sampling_rate, steps) > epsilon:

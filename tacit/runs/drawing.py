@@ -119,13 +119,11 @@ def marker(site: str, sites: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def short(site: str) -> str:
-    """The name of a site as it fits beside a figure."""
-    if len(site) <= LONGEST_NAME:
-        return site
-    # Names of many sites often differ in a number at their end.
-    half = LONGEST_NAME // 2
-    return f"{site[: half - 1]}…{site[-half:]}"
+def short(name: str, longest: int = LONGEST_NAME) -> str:
+    """Fit a name beside a figure; names of many sites differ at their ends, so those stay."""
+    if len(name) <= longest:
+        return name
+    return f"{name[: longest // 2 - 1]}…{name[-(longest // 2) :]}"
 
 
 def height_of(rows: int) -> float:

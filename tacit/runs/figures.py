@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LISTED: Final = 12
+LONGEST_TITLE: Final = 40
 CONFIDENCE: Final = 0.95
 
 
@@ -210,11 +211,12 @@ def rows_of_models(rows: Sequence[Row], sites: Sequence[str]) -> str:
                 axes.plot((mean, mean), (number - 0.22, number + 0.22), color=INK, linewidth=2.5)
             promise = "" if row.private else "  ·  no privacy guarantee"
             axes.annotate(
-                row.title + promise,
+                short(row.title, LONGEST_TITLE) + promise,
                 (0, number - 0.36),
                 xycoords=("axes fraction", "data"),
                 va="center",
                 color=INK if row.private else MUTED,
+                in_layout=False,
             )
         axes.set_ylim(len(rows) - 0.6, -0.65)
         axes.set_yticks([])

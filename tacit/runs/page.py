@@ -25,10 +25,12 @@ def template(name: str) -> jinja2.Template:
 
 
 def format_figure(value: float | None) -> str:
-    """Three decimals below ten, four digits above; a dash where there is no value."""
+    """Three decimals below ten, fewer above; a dash where there is no value."""
     if value is None:
         return "–"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+    if abs(value) < 10:
+        return f"{value:.3f}"
+    return f"{value:.2f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def format_duration(seconds: float | None) -> str:

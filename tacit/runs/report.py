@@ -4,7 +4,6 @@ It is made from results.json, history.jsonl and config.yaml alone, so it can be 
 time, and equal input gives equal bytes.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -164,14 +163,7 @@ def _spending_figures(results: Results, history: tuple[Round, ...]) -> list[Figu
 def _comparison_figure(results: Results) -> Figure | None:
     if not results.comparison:
         return None
-    rows = [
-        figures.Row(
-            row["title"],
-            row["evaluation"],
-            row["epsilon"] is not None and math.isfinite(row["epsilon"]),
-        )
-        for row in models(results)
-    ]
+    rows = [figures.Row(row["title"], row["evaluation"], row["private"]) for row in models(results)]
     return _figure(
         f"{metric_title(results.evaluation.metric)} of each way to get a model",
         figures.rows_of_models(rows, list(results.evaluation.sites)),

@@ -1,5 +1,6 @@
 """The figures of a run in words: the headline strip, the comparison, who wins and who loses."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -132,4 +133,6 @@ def models(results: Results) -> list[dict[str, Any]]:
                 "note": "learns nothing",
             }
         )
+    for row in rows:
+        row["private"] = row["epsilon"] is not None and math.isfinite(row["epsilon"])
     return rows

@@ -1,6 +1,7 @@
 """The ledger: nothing is spent twice, nothing is given back, nothing changes unseen."""
 
 import errno
+import hashlib
 import json
 import math
 import multiprocessing
@@ -505,6 +506,24 @@ def test_planted_without_the_lock_the_second_row_is_still_refused(path, monkeypa
     with open_ledger(path) as ledger, open_ledger(path) as other:
         assert reserve_in_the_middle(monkeypatch, ledger, other) == ["b"]
         assert kinds(ledger) == ["opened", "reserved"]
+
+
+# --- the chain ---------------------------------------------------------------------------------
+
+
+def test_the_chain_is_what_its_format_says(ledger, path):
+    """Recompute it from the file alone: an old ledger must be read for ever."""
+    fill(ledger)
+    with closing(sqlite3.connect(path)) as database:
+        rows = database.execute("SELECT number, body, hash FROM rows ORDER BY number").fetchall()
+    digest = bytes(32)
+    for place, (number, body, written) in enumerate(rows, start=1):
+        digest = hashlib.sha256(b"tacit-ledger-row/1\0" + digest + body.encode()).digest()
+        assert (number, written) == (place, digest.hex())
+        assert body == json.dumps(json.loads(body), sort_keys=True, separators=(",", ":"))
+    head = json.loads(path.with_name("ward.sqlite.head").read_text())
+    assert head == {"format": "tacit-ledger-head/1", "count": 10, "head": digest.hex()}
+    assert ledger.receipt() == Receipt(10, digest.hex())
 
 
 # --- tampering -------------------------------------------------------------------------------

@@ -1,0 +1,233 @@
+"""Choose the settings of a domain on made-up hospitals: ``python -m benchmarks.settings DOMAIN``.
+
+Every setting of a grid is tried on the same made-up tasks (`benchmarks.synthetic`), for the
+federated run and for each baseline beside it; the best mean accuracy is chosen. No row of a real
+data set, training or test, has a part in it. The grids are all that was tried.
+"""
+
+import argparse
+import itertools
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from copy import deepcopy
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Final
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from benchmarks.synthetic import SyntheticTask, make_task
+from tacit.domains import heart_disease, hospitals
+from tacit.domains.domain import Examples, SiteData
+from tacit.domains.schema import Schema
+from tacit.learning.local import Compute, train_round
+from tacit.learning.plan import RoundPlan
+from tacit.models.linear import Linear
+from tacit.models.pretraining import Pretraining, pretrain
+from tacit.models.tabular import Tabular
+from tacit.models.trainable import (
+    Train,
+    Weights,
+    choose_trainable,
+    load_trainable,
+    trainable_weights,
+)
+from tacit.privacy.calibration import noise_multiplier
+from tacit.privacy.randomness import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is public about a domain: enough to make tasks like it."""
+
+    schema: Schema
+    sizes: Mapping[str, int]
+    pool_rows: int
+    sharpness: float
+    epsilon: float
+    delta: float
+
+
+SHAPES: Final = {
+    "heart_disease": Shape(
+        heart_disease.SCHEMA, dict(heart_disease.DECLARED_SIZES), 0, 2.5, 1.0, 1e-4
+    ),
+    "hospitals": Shape(hospitals.SCHEMA, dict(hospitals.DECLARED_SIZES), 50, 6.0, 1.0, 1e-4),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One point of a grid; without privacy nothing is clipped."""
+
+    rounds: int
+    learning_rate: float
+    clipping_norm: float | None
+
+
+PRIVATE: Final = tuple(
+    Setting(rounds, rate, clip)
+    for rounds, rate, clip in itertools.product(
+        (5, 10, 20, 40), (0.5, 1.0, 2.0, 4.0), (0.25, 0.5, 1.0, 2.0)
+    )
+)
+PLAIN: Final = tuple(
+    Setting(rounds, rate, None)
+    for rounds, rate in itertools.product((20, 50, 100, 200), (0.25, 0.5, 1.0, 2.0))
+)
+ARMS: Final = {"federated": PRIVATE, "alone": PRIVATE, "federated_plain": PLAIN, "pooled": PLAIN}
+
+
+def score(
+    arm: str, setting: Setting, shape: Shape, task: SyntheticTask, model: nn.Module, seed: int
+) -> float:
+    """Train one arm on one task and return the mean accuracy of the sites."""
+    if arm == "alone":
+        alone = [
+            _train({site: held.train}, {site: shape.sizes[site]}, setting, shape, model, seed)
+            for site, held in task.sites.items()
+        ]
+        found = zip(alone, task.sites.values(), strict=True)
+        return float(np.mean([_accuracy(model, weights, held) for weights, held in found]))
+    rows = {site: held.train for site, held in task.sites.items()}
+    sizes = dict(shape.sizes)
+    if arm == "pooled":
+        rows = {"pooled": _together(list(rows.values()))}
+        sizes = {"pooled": sum(sizes.values())}
+    weights = _train(rows, sizes, setting, shape, model, seed)
+    return float(np.mean([_accuracy(model, weights, held) for held in task.sites.values()]))
+
+
+def _train(
+    rows: Mapping[str, Examples],
+    sizes: Mapping[str, int],
+    setting: Setting,
+    shape: Shape,
+    model: nn.Module,
+    seed: int,
+) -> Weights:
+    """Federated averaging of one full-batch step a round, weighted by declared sizes."""
+    sigma = None
+    if setting.clipping_norm is not None:
+        sigma = noise_multiplier(shape.epsilon, shape.delta, 1.0, setting.rounds)
+    total = sum(sizes.values())
+    weights = {name: np.zeros_like(array) for name, array in trainable_weights(model).items()}
+    for number in range(1, setting.rounds + 1):
+        replies = []
+        for site, examples in rows.items():
+            load_trainable(model, weights)
+            size = sizes[site]
+            plan = RoundPlan(
+                1, 1.0, float(size), setting.learning_rate, setting.clipping_norm, sigma
+            )
+            train_round(
+                model,
+                examples,
+                plan,
+                coins=Stream.seeded(seed, site, number, "coins"),
+                noise=Stream.seeded(seed, site, number, "noise"),
+                compute=Compute(torch.device("cpu")),
+            )
+            replies.append((size / total, trainable_weights(model)))
+        weights = {name: sum(share * reply[name] for share, reply in replies) for name in weights}
+    return weights
+
+
+def _accuracy(model: nn.Module, weights: Weights, held: SiteData) -> float:
+    load_trainable(model, weights)
+    model.eval()
+    with torch.no_grad():
+        right = model(held.test.features).argmax(1) == held.test.targets
+    return float(right.double().mean())
+
+
+def _together(parts: Sequence[Examples]) -> Examples:
+    return Examples(torch.cat([p.features for p in parts]), torch.cat([p.targets for p in parts]))
+
+
+def _shared(shape: Shape, task: SyntheticTask, number: int) -> nn.Module:
+    """Build the domain's model, pretrained on the task's pool where there is one."""
+    torch.manual_seed(number)
+    width = shape.schema.width
+    if shape.pool_rows == 0:
+        model = Linear().build((width,), 2)
+    else:
+        model = Tabular().build((width,), 2)
+        pretrain(model, task.pool, shape.schema.groups, Pretraining(), number)
+    choose_trainable(model, Train.HEAD)
+    return model
+
+
+def scores_of_task(domain: str, number: int) -> dict[str, list[float]]:
+    """Try every setting of every arm on one task."""
+    torch.set_num_threads(1)
+    shape = SHAPES[domain]
+    task = make_task(shape.schema, shape.sizes, shape.pool_rows, shape.sharpness, number)
+    model = _shared(shape, task, number)
+    return {
+        arm: [score(arm, setting, shape, task, deepcopy(model), number) for setting in grid]
+        for arm, grid in ARMS.items()
+    }
+
+
+def _all_tasks(domain: str, tasks: int, workers: int) -> Iterator[dict[str, list[float]]]:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(scores_of_task, [domain] * tasks, range(tasks))
+
+
+def main() -> None:
+    """Print every setting tried and the best of each arm."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("domain", choices=sorted(SHAPES))
+    parser.add_argument("--tasks", type=int, default=24)
+    parser.add_argument("--workers", type=int, default=2)
+    asked = parser.parse_args()
+    found = list(_all_tasks(asked.domain, asked.tasks, asked.workers))
+    figures: dict[str, float] = {}
+    console = Console()
+    for arm, grid in ARMS.items():
+        table = Table(title=f"{asked.domain}, {arm}: accuracy on {asked.tasks} made-up tasks")
+        for heading in ("rounds", "learning rate", "C", "mean", "standard error"):
+            table.add_column(heading, justify="right")
+        values = np.array([task[arm] for task in found])
+        best = int(values.mean(0).argmax())
+        for place, setting in enumerate(grid):
+            error = values[:, place].std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0
+            clip = "–" if setting.clipping_norm is None else f"{setting.clipping_norm:g}"
+            table.add_row(
+                str(setting.rounds),
+                f"{setting.learning_rate:g}",
+                clip,
+                f"{values[:, place].mean():.4f}",
+                f"{error:.4f}",
+                style="bold" if place == best else "",
+            )
+        console.print(table)
+        chosen = grid[best]
+        console.print(f"best for {arm}: {chosen}")
+        figures |= {
+            f"{arm}.rounds": chosen.rounds,
+            f"{arm}.learning_rate": chosen.learning_rate,
+            f"{arm}.clipping_norm": chosen.clipping_norm or 0.0,
+            f"{arm}.accuracy": float(values[:, best].mean()),
+        }
+    print(
+        json.dumps(
+            {
+                "benchmark": f"settings {asked.domain}",
+                "machine": {"processor": platform.machine(), "python": platform.python_version()},
+                "figures": figures,
+                "ratios": {},
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""tacit-pretrain: make the shared model from a domain's public pool."""
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from commands import entry
+
+USAGE = """\
+tacit-pretrain: pretrain a domain's model on its public, unlabelled pool.
+
+  tacit-pretrain out=PATH.safetensors [KEY=VALUE | GROUP=OPTION ...]
+
+Writes PATH.safetensors and PATH.json (what it is, and its SHA-256). A run does the same by itself
+and keeps the model in its cache; use this to look at the model, or to hand one model to many runs:
+
+  tacit-pretrain domain=hospitals out=shared.safetensors
+  tacit-simulate domain=hospitals model.weights=shared.safetensors
+
+Often set
+  model.pretraining.steps=N   model.pretraining.learning_rate=X   model.pretraining.masked_share=P
+  seed=N
+
+Options
+  -h, --help       this
+  --version        the version
+  --config-dir DIR add the YAML of DIR/GROUP/OPTION.yaml to the options
+"""
+
+
+def main() -> NoReturn:
+    """Run the command and leave with its exit code."""
+    entry.run(lambda: _main(sys.argv[1:]))
+
+
+def _main(words: list[str]) -> int:
+    if "-h" in words or "--help" in words:
+        print(USAGE, end="")
+        return 0
+    if "--version" in words:
+        from tacit import __version__
+
+        print(f"tacit {__version__}")
+        return 0
+    return _pretrain(words)
+
+
+def _pretrain(words: list[str]) -> int:
+    from rich.console import Console
+
+    from commands.arguments import split
+    from commands.compose import composed
+    from simulations.pretrain_model import fresh_model, pretrain_to
+    from simulations.progress import LiveProgress
+    from tacit.components import make
+    from tacit.errors import ConfigurationError
+    from tacit.settings import read
+
+    arguments = split(words)
+    outs = [word.partition("=")[2] for word in arguments.words if word.startswith("out=")]
+    if not outs or not outs[-1].endswith(".safetensors"):
+        raise ConfigurationError("say where to write: out=PATH.safetensors")
+    path = Path(outs[-1])
+    if path.exists():
+        raise ConfigurationError(f"out={path}: is there already: choose another, or remove it")
+    rest = [word for word in arguments.words if not word.startswith("out=")]
+    settings = read(composed(rest, folder=arguments.config_dir))
+    domain = make("domain", settings.domain)
+    pool = domain.public_pool()
+    if pool is None:
+        raise ConfigurationError(
+            f"domain={settings.domain.name} has no public pool, so there is nothing to pretrain on"
+        )
+    architecture = make("model.architecture", settings.model.architecture)
+    module = fresh_model(architecture, domain, tuple(pool.shape[1:]), settings.seed)
+    console = Console()
+    steps = settings.model.pretraining.steps if settings.model.pretraining else 0
+    with LiveProgress(console) as progress:
+        losses = pretrain_to(
+            path,
+            settings.model,
+            module,
+            domain,
+            pool,
+            settings.seed,
+            lambda step, loss: progress.step("pretraining", step, steps, f"loss {loss:.3f}"),
+        )
+    console.print(
+        f"masked-feature modelling on {domain.card.public_pool}", soft_wrap=True, highlight=False
+    )
+    console.print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} at last", highlight=False)
+    console.print(f"written: {path.resolve()}", soft_wrap=True, markup=False, highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    main()
