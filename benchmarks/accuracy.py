@@ -1,0 +1,152 @@
+"""What the README says of accuracy: ``python -m benchmarks.accuracy DOMAIN [KEY=VALUE ...]``.
+
+The run that a person would type, once for each noise seed, with the baselines beside it. Means are
+over noise seeds, with a 95 % interval of Student's t; nothing is chosen here.
+"""
+
+import argparse
+import json
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from scipy import stats
+
+from commands.compose import composed
+from simulations.progress import LiveProgress
+from simulations.simulate import simulate
+from tacit.runs.evaluation import Evaluation
+from tacit.runs.results import Results
+from tacit.settings import read
+
+RUN = "this run"
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Mean of a figure over noise seeds and the half width of its 95 % interval."""
+
+    mean: float
+    half: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ± {self.half:.3f}"
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Return the mean and Student's 95 % interval of the mean."""
+    if len(values) < 2:
+        return Interval(float(values[0]), float("nan"))
+    error = float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return Interval(float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1)) * error)
+
+
+def runs(words: Sequence[str], seeds: int) -> Iterator[Results]:
+    """Run the experiment once for each noise seed."""
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(seeds):
+            config = composed(
+                [
+                    *words,
+                    *([] if "privacy=none" in words else [f"privacy.noise_seed={seed}"]),
+                    f"run.dir={folder}/{seed}",
+                ]
+            )
+            with LiveProgress(Console(quiet=True)) as progress:
+                yield simulate(read(config), config, progress)[0]
+
+
+def rows_of(results: Results) -> dict[str, Evaluation]:
+    """Return the run and everything measured beside it, by title."""
+    return {
+        RUN: results.evaluation,
+        "majority class": results.baselines["majority_class"],
+        **{row.title.partition(" (")[0]: row.evaluation for row in results.comparison},
+    }
+
+
+def gathered(found: Sequence[Results]) -> dict[str, dict[str, Interval]]:
+    """Return, for each row, its interval at every site and for the mean of sites."""
+    table: dict[str, dict[str, Interval]] = {}
+    for title in rows_of(found[0]):
+        evaluations = [rows_of(results)[title] for results in found]
+        table[title] = {
+            site: interval([value for e in evaluations if (value := e.value(site)) is not None])
+            for site in found[0].evaluation.sites
+        }
+        means = [e.mean_of_sites for e in evaluations if e.mean_of_sites is not None]
+        table[title]["mean of sites"] = interval(means)
+    return table
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("domain")
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--seeds", type=int, default=20)
+    asked = parser.parse_args()
+    words = [f"domain={asked.domain}", *asked.words]
+    console = Console()
+    found = list(
+        track(
+            runs(words, asked.seeds),
+            total=asked.seeds,
+            description="noise seeds",
+            console=Console(stderr=True),
+        )
+    )
+    table = gathered(found)
+    _print(console, table, found, asked.seeds)
+    figures = {
+        f"{title}/{site}": round(value.mean, 4)
+        for title, row in table.items()
+        for site, value in row.items()
+    }
+    figures[f"{RUN}/half width of the mean"] = table[RUN]["mean of sites"].half
+    print(
+        json.dumps(
+            {
+                "benchmark": f"accuracy {' '.join(words)}",
+                "machine": {"processor": platform.machine(), "python": platform.python_version()},
+                "figures": figures,
+                "ratios": {},
+            }
+        )
+    )
+
+
+def _print(
+    console: Console,
+    table: Mapping[str, Mapping[str, Interval]],
+    found: Sequence[Results],
+    seeds: int,
+) -> None:
+    metric = found[0].evaluation.metric
+    shown = Table(title=f"{metric}, mean of {seeds} noise seeds with its 95 % interval")
+    shown.add_column("site")
+    for title in table:
+        shown.add_column(title, justify="right")
+    for site in table[RUN]:
+        shown.add_row(site, *(str(row[site]) for row in table.values()))
+    console.print(shown)
+    alone = next((row for title, row in table.items() if "alone" in title), None)
+    if alone is not None:
+        losing = [s for s in alone if table[RUN][s].mean < alone[s].mean]
+        console.print(
+            "federated is below a site's own model at: " + (", ".join(losing) or "no site")
+        )
+    privacy = found[0].privacy
+    if privacy is not None:
+        epsilons = {s.epsilon for g in privacy.guarantees for s in g.sites.values()}
+        console.print(f"ε {max(epsilons):.4f} at δ {privacy.guarantees[0].delta:g}, per site")
+
+
+if __name__ == "__main__":
+    main()
