@@ -11,6 +11,7 @@ from typing import Final
 from tacit.errors import ConfigurationError
 from tacit.learning.plan import RoundPlan
 from tacit.privacy.chain import Receipt
+from tacit.privacy.events import Unit
 
 ARRAYS: Final = "arrays"
 CONFIG: Final = "config"
@@ -60,7 +61,9 @@ class TrainRequest:
         }
         for name, value in asdict(self.plan).items():
             if value is not None:
-                flat[f"plan-{name.replace('_', '-')}"] = value
+                # Plain text, as it arrives: `request_hash` is the same on both sides of the wire.
+                plain = value.value if isinstance(value, Unit) else value
+                flat[f"plan-{name.replace('_', '-')}"] = plain
         return flat
 
     @classmethod
@@ -109,6 +112,7 @@ def _plan(given: Mapping[str, object]) -> RoundPlan:
         learning_rate=_real(given["learning_rate"]),
         clipping_norm=None if clip is None else _real(clip),
         noise_multiplier=None if sigma is None else _real(sigma),
+        unit=Unit(_text(given["unit"])),
     )
 
 

@@ -256,12 +256,12 @@ def _component(node: Any) -> Any:
     return {key: value for key, value in found.items() if value is not None}
 
 
-_UNION_BRANCH = re.compile(r"record|none|enum|literal\[.*|constrained-.*|.*\(.*")
+_UNION_BRANCH = re.compile(r"record|none|(str-)?enum.*|literal\[.*|constrained-.*|.*\(.*")
 """How pydantic names the branch of a union in the place of an error: not a key of ours."""
 
 
 def _in_words(error: Any) -> str:
-    parts = [str(part) for part in error["loc"]]
+    parts = ["_target_" if part == "target" else str(part) for part in error["loc"]]
     key = ".".join(part for part in parts if not _UNION_BRANCH.fullmatch(part))
     value = error.get("input")
     shown = "" if isinstance(value, Mapping) else f"={value!r}"

@@ -130,6 +130,7 @@ def _complete_rows(path: Path) -> pd.DataFrame:
             skipinitialspace=True,
             index_col=False,
             skip_blank_lines=False,
+            keep_default_na=False,  # an empty cell is shown as it stands in the file
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a table of comma-separated values: {error}") from error

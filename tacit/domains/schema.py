@@ -149,7 +149,11 @@ class Schema:
         return numbers
 
     def encode(self, table: pd.DataFrame) -> npt.NDArray[np.float32]:
-        """Encode rows as features [n, width], bounded by the schema whatever the table holds."""
+        """Encode rows as features [n, width], bounded by the schema whatever the table holds.
+
+        A NaN, which `read` refuses, stays NaN in a column of numbers: training gives such a row a
+        gradient of zero.
+        """
         features = [
             column.encode(table[column.name].to_numpy(np.float64)) for column in self.columns
         ]

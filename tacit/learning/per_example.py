@@ -11,7 +11,8 @@ from torch import nn
 class PerExampleGradients:
     """Per-example gradients of a classification loss.
 
-    A context manager: on exit, Opacus's hooks are gone and the module is as it was.
+    A context manager: on exit, Opacus's hooks are gone and the module is as it was, but in
+    training mode.
 
     Parameters
     ----------
@@ -50,6 +51,7 @@ class PerExampleGradients:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._forget_pass()
         self._hooked.to_standard_module()
         for parameter in self._parameters:
             parameter.grad = None
@@ -60,6 +62,7 @@ class PerExampleGradients:
         Rows that are unusable (a feature that is not finite, a target that is no class) get a
         gradient of zero, and so does every example whose gradient is not finite.
         """
+        self._forget_pass()
         usable = torch.isfinite(features).flatten(1).all(1)
         features = torch.where(usable.view(-1, *[1] * (features.dim() - 1)), features, 0)
         with torch.autocast(
@@ -86,6 +89,19 @@ class PerExampleGradients:
             torch.where(finite.view(-1, *[1] * (gradient.dim() - 1)), gradient, 0)
             for gradient in gradients
         ]
+
+    def _forget_pass(self) -> None:
+        """Drop what Opacus keeps of a pass that memory ran out in.
+
+        It counts the uses of a weight up in the forward pass and down in the backward pass, and
+        gives a gradient only at zero: a count left over would make every later gradient vanish.
+        """
+        for layer in self._hooked.modules():
+            for kept in ("activations", "max_batch_len"):
+                layer.__dict__.pop(kept, None)
+        for parameter in self._parameters:
+            parameter.__dict__.pop("_current_grad_sample", None)
+            parameter._forward_counter = 0  # type: ignore[attr-defined]
 
     def _take(self, parameter: nn.Parameter, examples: int) -> torch.Tensor:
         gradient = getattr(parameter, "grad_sample", None)

@@ -4,6 +4,7 @@ A random part of the columns of each row is hidden and the model predicts it fro
 tables: Yoon et al. 2020, "VIME", NeurIPS, section 4.1, without its mask-estimation task).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -11,7 +12,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from tacit.errors import ModelError
+from tacit.errors import ConfigurationError, ModelError
 from tacit.models.architecture import Pretrainable
 
 
@@ -34,8 +35,15 @@ class Pretraining:
     masked_share: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.learning_rate <= 0 or not 0 < self.masked_share < 1:
-            raise ModelError(f"pretraining settings out of range: {self}")
+        for key, usable in (
+            ("steps", self.steps >= 1),
+            ("learning_rate", 0 < self.learning_rate < math.inf),
+            ("masked_share", 0 < self.masked_share < 1),
+        ):
+            if not usable:
+                raise ConfigurationError(
+                    f"model.pretraining.{key}={getattr(self, key)} is out of range"
+                )
 
 
 def pretrain(

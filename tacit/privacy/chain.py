@@ -76,7 +76,7 @@ class Chain:
     Attributes
     ----------
     tail
-        The last row that `unread` or `append` gave.
+        The last row that `unread` gave.
 
     Raises
     ------
@@ -149,12 +149,11 @@ class Chain:
             yield Row(number, body.decode(), expected)
             self.tail = Receipt(number, expected)
 
-    def append(self, fields: Mapping[str, object]) -> Row:
-        """Write a row after `tail`."""
+    def append(self, fields: Mapping[str, object]) -> None:
+        """Write a row after `tail`, which stays: `unread` gives the row."""
         body = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
         row = Row(self.tail.count + 1, body, _hash(self.tail.head, body.encode()))
         self._database.execute("INSERT INTO rows VALUES (:number, :body, :hash)", asdict(row))
-        return row
 
     def check_receipt(self, receipt: Receipt, keeper: str) -> None:
         """Refuse a database that does not go on from a receipt.

@@ -51,7 +51,8 @@ class RunDirectory:
         if not path.exists():
             return
         kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        # A crash may cut a character in two; JSON leaves U+2028 as it is, where splitlines splits.
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 if json.loads(line)["round"] <= last:
                     kept.append(line)

@@ -166,6 +166,7 @@ def test_only_the_latest_reply_is_kept_and_its_request_is_not_charged(ledger):
     assert ledger.spent_events() == [replace(ROUND, steps=30)]
     ledger.close_run("a")
     assert ledger.stored_reply("a", "r2") is None
+    assert ledger._chain.reply("a") is None
 
 
 def test_a_charge_is_settled_once_downward_and_never_after_its_reply(ledger):
@@ -285,6 +286,13 @@ def test_the_lifetime_is_counted_at_the_ledgers_delta(tmp_path):
         assert refusal(small.reserve, PLAN, policy) is Reason.BUDGET
     with open_ledger(tmp_path / "same.sqlite") as same:
         same.reserve(PLAN, policy)
+
+
+def test_a_run_that_goes_on_is_not_counted_beside_itself(ledger):
+    policy = replace(POLICY, lifetime_epsilon=4.5)
+    ledger.reserve(PLAN, policy)
+    ledger.charge("a", "r1", ROUND, policy)
+    ledger.reserve(PLAN, policy)
 
 
 # --- opening ---------------------------------------------------------------------------------
@@ -629,6 +637,17 @@ def test_a_tail_cut_while_the_ledger_is_open_stops_the_next_charge(path):
         ):
             with pytest.raises(LedgerError, match="damaged"):
                 call()
+
+
+def test_an_old_copy_with_its_old_head_put_under_an_open_ledger_is_found(path):
+    with open_ledger(path) as ledger:
+        fill(ledger)
+        kept = ledger.rows()[7]
+        with raw(path) as database:
+            database.execute("DELETE FROM rows WHERE number > 8")
+        ledger._chain._write_head(Receipt(8, kept.hash))
+        with pytest.raises(LedgerError, match="8 rows and what this process read before says 10"):
+            ledger.charge("a", "r3", ROUND, POLICY)
 
 
 def test_a_forged_end_with_sound_hashes_differs_from_the_head(path):

@@ -1,0 +1,170 @@
+"""What the rows of a ledger say: the runs, their charges, and what became of them."""
+
+import json
+from dataclasses import dataclass, field
+
+from tacit.errors import RefusedError, TacitError
+from tacit.privacy.chain import Row
+from tacit.privacy.events import Event, from_json
+from tacit.privacy.policy import Plan, Reason, steps_of, with_steps
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one round may cost, as row `number` of a ledger.
+
+    `repeat` marks a request that was charged before in a plan with predictable noise: see
+    `Ledger.charge`.
+    """
+
+    number: int
+    run: str
+    request: str
+    event: Event
+    repeat: bool
+
+
+@dataclass(slots=True)
+class Charged:
+    """A charge, and what became of it."""
+
+    charge: Charge
+    steps: int
+    settled: bool = False
+    reply: str | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """What stands for one run: net steps are those charged less those settled."""
+
+    plan: Plan
+    closed: bool = False
+    requests: dict[str, list[Charged]] = field(default_factory=dict)
+    rounds: int = 0
+    steps: int = 0
+    latest: Charged | None = None
+    """The charge whose reply is kept."""
+
+    def spent(self) -> list[Event]:
+        """Give all it was charged, net."""
+        return with_steps(self.plan.event, self.steps)
+
+    def committed(self) -> list[Event]:
+        """Give all it was charged, and while it is open all it may still be."""
+        return self.spent() if self.closed else self.plan.events()
+
+    def repeats(self, request: str) -> bool:
+        """Tell whether a request would compute again what stands charged already."""
+        return self.plan.predictable and any(one.steps for one in self.requests.get(request, ()))
+
+    def set_steps(self, charged: Charged, steps: int) -> None:
+        """Set the net steps of a charge, and the sums over the run with them."""
+        same = self.requests[charged.charge.request]
+        rounds, total = self._cost(same)
+        charged.steps = steps
+        rounds_now, total_now = self._cost(same)
+        self.rounds += rounds_now - rounds
+        self.steps += total_now - total
+
+    def _cost(self, same: list[Charged]) -> tuple[int, int]:
+        steps = [charged.steps for charged in same if charged.steps]
+        if self.plan.predictable:
+            # Repeats compute the same bits: the longest of them holds all the others.
+            return min(len(steps), 1), max(steps, default=0)
+        return len(steps), sum(steps)
+
+
+class Book:
+    """What the rows say so far; a row that could not have come about is refused.
+
+    The same rules stand at writing and at reading: a row that breaks one is neither written nor,
+    had another hand written it, believed.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.runs: dict[str, Run] = {}
+        self.charges: dict[int, Charged] = {}
+
+    def enter(self, row: Row) -> None:
+        """Take a row in; where one is refused nothing has changed."""
+        fields = json.loads(row.body)
+        kind = fields["kind"]
+        if (kind == "opened/1") != (row.number == 1):
+            raise TacitError(f"the first row opens a ledger and no other, not {kind!r}")
+        if kind == "reserved/1":
+            self._reserve(Plan.from_fields(fields["plan"]))
+        elif kind == "charged/1":
+            event = from_json(fields["event"])
+            self._charge(
+                Charge(row.number, fields["run"], fields["request"], event, fields["repeat"])
+            )
+        elif kind == "settled/1":
+            self._settle(self.charges[fields["charge"]], fields["steps_begun"])
+        elif kind == "replied/1":
+            self._reply(self.charges[fields["charge"]], fields["sha256"])
+        elif kind == "closed/1":
+            run = self.open_run(fields["run"])
+            run.closed, run.latest = True, None
+        elif kind != "opened/1":
+            raise TacitError(f"unknown kind of row {kind!r}: written by a newer version of Tacit?")
+        self.rows.append(row)
+
+    def open_run(self, name: str) -> Run:
+        """Find a run that may still be charged."""
+        run = self.runs.get(name)
+        if run is None or run.closed:
+            state = "was closed: use another name" if run else "is not reserved: reserve it first"
+            raise RefusedError(Reason.NOT_RESERVED, f"run {name!r} {state}")
+        return run
+
+    def number(self, charge: Charge) -> int:
+        """Find a charge."""
+        known = self.charges.get(charge.number)
+        if known is None or known.charge != charge:
+            raise TacitError(f"{charge} is not of this ledger")
+        return charge.number
+
+    def _reserve(self, plan: Plan) -> None:
+        if plan.run in self.runs:
+            known = self.open_run(plan.run).plan
+            raise RefusedError(
+                Reason.PLAN_DIFFERS, f"run {plan.run!r} reserved {known}, not {plan}"
+            )
+        self.runs[plan.run] = Run(plan)
+
+    def _charge(self, charge: Charge) -> None:
+        run = self.open_run(charge.run)
+        run.plan.check_event(charge.event)
+        if run.latest is not None and run.latest.charge.request == charge.request:
+            raise TacitError(f"request {charge.request!r} has a reply: send that, charge nothing")
+        if charge.repeat != run.repeats(charge.request):
+            raise TacitError(f"{charge} is not marked as the repeat that it is, or is none")
+        if not charge.repeat and run.rounds >= run.plan.rounds:
+            raise RefusedError(
+                Reason.TOO_MANY_ROUNDS,
+                f"run {charge.run!r} has used all of its {run.plan.rounds} rounds",
+            )
+        charged = Charged(charge, 0)
+        run.requests.setdefault(charge.request, []).append(charged)
+        run.set_steps(charged, steps_of(charge.event))
+        self.charges[charge.number] = charged
+
+    def _settle(self, charged: Charged, steps_begun: int) -> None:
+        run = self.open_run(charged.charge.run)
+        if charged.reply is not None or charged.settled:
+            raise TacitError(f"{charged.charge} was settled or replied to before: it stands")
+        if not 0 <= steps_begun < charged.steps:
+            raise TacitError(
+                f"steps_begun={steps_begun} must be 0 to {charged.steps - 1}: a charge only sinks"
+            )
+        charged.settled = True
+        run.set_steps(charged, steps_begun)
+
+    def _reply(self, charged: Charged, digest: str) -> None:
+        run = self.open_run(charged.charge.run)
+        if charged.reply is not None or charged.steps == 0:
+            raise TacitError(f"{charged.charge} has a reply or was settled to nothing: charge anew")
+        charged.reply = digest
+        run.latest = charged
