@@ -5,8 +5,6 @@ over noise seeds, with a 95 % interval of Student's t; nothing is chosen here.
 """
 
 import argparse
-import json
-import platform
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from rich.progress import track
 from rich.table import Table
 from scipy import stats
 
+from benchmarks.report import print_json
 from commands.compose import composed
 from simulations.progress import LiveProgress
 from simulations.simulate import simulate
@@ -30,19 +29,19 @@ RUN = "this run"
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Mean of a figure over noise seeds and the half width of its 95 % interval."""
+    """Mean of a figure over noise seeds and the half width of its 95 % interval; 0 for one seed."""
 
     mean: float
     half: float
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} ± {self.half:.3f}"
+        return f"{self.mean:.3f} ± {self.half:.3f}" if self.half else f"{self.mean:.3f}"
 
 
 def interval(values: Sequence[float]) -> Interval:
     """Return the mean and Student's 95 % interval of the mean."""
     if len(values) < 2:
-        return Interval(float(values[0]), float("nan"))
+        return Interval(float(values[0]), 0.0)
     error = float(np.std(values, ddof=1)) / len(values) ** 0.5
     return Interval(float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1)) * error)
 
@@ -110,16 +109,7 @@ def main() -> None:
         for site, value in row.items()
     }
     figures[f"{RUN}/half width of the mean"] = table[RUN]["mean of sites"].half
-    print(
-        json.dumps(
-            {
-                "benchmark": f"accuracy {' '.join(words)}",
-                "machine": {"processor": platform.machine(), "python": platform.python_version()},
-                "figures": figures,
-                "ratios": {},
-            }
-        )
-    )
+    print_json(f"accuracy {' '.join(words)}", figures)
 
 
 def _print(

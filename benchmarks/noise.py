@@ -4,8 +4,6 @@ Run ``python -m benchmarks.noise``. The generators of torch and numpy are fast a
 cryptographic: they show what unpredictable noise costs.
 """
 
-import json
-import platform
 import time
 from collections.abc import Callable
 
@@ -14,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.report import print_json
 from tacit.privacy.randomness import Stream
 
 NORMALS = 10_000_000
@@ -44,22 +43,7 @@ def main() -> None:
     for name, taken in seconds.items():
         table.add_row(name, f"{taken:.3f}", f"{ours / taken:.2f} ×")
     Console().print(table)
-    print(
-        json.dumps(
-            {
-                "benchmark": "noise",
-                "machine": {
-                    "processor": torch.backends.cpu.get_cpu_capability(),
-                    "architecture": platform.machine(),
-                    "python": platform.python_version(),
-                    "torch": torch.__version__,
-                    "numpy": np.__version__,
-                },
-                "figures": {f"{name}_seconds": taken for name, taken in seconds.items()},
-                "ratios": ratios,
-            }
-        )
-    )
+    print_json("noise", {f"{name}_seconds": taken for name, taken in seconds.items()}, ratios)
 
 
 def best_seconds(draws: dict[str, Callable[[], object]]) -> dict[str, float]:

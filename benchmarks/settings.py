@@ -7,8 +7,6 @@ data set, training or test, has a part in it. The grids are all that was tried.
 
 import argparse
 import itertools
-import json
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
@@ -22,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from benchmarks.synthetic import SyntheticTask, make_task
+from benchmarks.report import print_json
+from benchmarks.synthetic import Origin, SyntheticTask, make_task
 from tacit.domains import heart_disease, hospitals
 from tacit.domains.domain import Examples, SiteData
 from tacit.domains.schema import Schema
@@ -43,26 +42,6 @@ from tacit.privacy.randomness import Stream
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """What is public about a domain: enough to make tasks like it."""
-
-    schema: Schema
-    sizes: Mapping[str, int]
-    pool_rows: int
-    sharpness: float
-    epsilon: float
-    delta: float
-
-
-SHAPES: Final = {
-    "heart_disease": Shape(
-        heart_disease.SCHEMA, dict(heart_disease.DECLARED_SIZES), 0, 2.5, 1.0, 1e-4
-    ),
-    "hospitals": Shape(hospitals.SCHEMA, dict(hospitals.DECLARED_SIZES), 50, 6.0, 1.0, 1e-4),
-}
-
-
-@dataclass(frozen=True, slots=True)
 class Setting:
     """One point of a grid; without privacy nothing is clipped."""
 
@@ -71,17 +50,62 @@ class Setting:
     clipping_norm: float | None
 
 
-PRIVATE: Final = tuple(
-    Setting(rounds, rate, clip)
-    for rounds, rate, clip in itertools.product(
-        (5, 10, 20, 40), (0.5, 1.0, 2.0, 4.0), (0.25, 0.5, 1.0, 2.0)
-    )
-)
-PLAIN: Final = tuple(
-    Setting(rounds, rate, None)
-    for rounds, rate in itertools.product((20, 50, 100, 200), (0.25, 0.5, 1.0, 2.0))
-)
-ARMS: Final = {"federated": PRIVATE, "alone": PRIVATE, "federated_plain": PLAIN, "pooled": PLAIN}
+def _grid(
+    rounds: Sequence[int], rates: Sequence[float], clips: Sequence[float | None]
+) -> tuple[Setting, ...]:
+    return tuple(Setting(*point) for point in itertools.product(rounds, rates, clips))
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is public about a domain, enough to make tasks like it, and the grids that are tried."""
+
+    schema: Schema
+    sizes: Mapping[str, int]
+    pool_rows: int
+    origin: Origin
+    sharpness: float
+    epsilon: float
+    delta: float
+    private: tuple[Setting, ...]
+    plain: tuple[Setting, ...]
+
+    @property
+    def arms(self) -> Mapping[str, tuple[Setting, ...]]:
+        """The grid of the federated run and of each baseline."""
+        return {
+            "federated": self.private,
+            "alone": self.private,
+            "federated without privacy": self.plain,
+            "pooled without privacy": self.plain,
+        }
+
+
+SHAPES: Final = {
+    "heart_disease": Shape(
+        schema=heart_disease.SCHEMA,
+        sizes=dict(heart_disease.DECLARED_SIZES),
+        pool_rows=0,
+        origin=Origin.COLUMNS,
+        sharpness=2.5,
+        epsilon=1.0,
+        delta=1e-4,
+        private=_grid((5, 10, 20, 40), (0.5, 1.0, 2.0, 4.0), (0.25, 0.5, 1.0, 2.0)),
+        plain=_grid((20, 50, 100, 200), (0.25, 0.5, 1.0, 2.0), (None,)),
+    ),
+    # The division of this domain is ours and by label, so here the label comes first.
+    "hospitals": Shape(
+        schema=hospitals.SCHEMA,
+        sizes=dict(hospitals.DECLARED_SIZES),
+        pool_rows=50,
+        origin=Origin.LABEL,
+        sharpness=3.5,
+        epsilon=1.0,
+        delta=1e-4,
+        private=_grid((5, 10, 20, 40), (0.125, 0.25, 0.5, 1.0, 2.0, 4.0), (0.5, 1.0, 2.0)),
+        plain=_grid((20, 50, 100), (0.25, 0.5, 1.0, 2.0), (None,)),
+    ),
+}
 
 
 def score(
@@ -97,7 +121,7 @@ def score(
         return float(np.mean([_accuracy(model, weights, held) for weights, held in found]))
     rows = {site: held.train for site, held in task.sites.items()}
     sizes = dict(shape.sizes)
-    if arm == "pooled":
+    if arm == "pooled without privacy":
         rows = {"pooled": _together(list(rows.values()))}
         sizes = {"pooled": sum(sizes.values())}
     weights = _train(rows, sizes, setting, shape, model, seed)
@@ -135,7 +159,10 @@ def _train(
                 compute=Compute(torch.device("cpu")),
             )
             replies.append((size / total, trainable_weights(model)))
-        weights = {name: sum(share * reply[name] for share, reply in replies) for name in weights}
+        weights = {
+            name: np.sum([share * reply[name] for share, reply in replies], axis=0)
+            for name in weights
+        }
     return weights
 
 
@@ -168,11 +195,13 @@ def scores_of_task(domain: str, number: int) -> dict[str, list[float]]:
     """Try every setting of every arm on one task."""
     torch.set_num_threads(1)
     shape = SHAPES[domain]
-    task = make_task(shape.schema, shape.sizes, shape.pool_rows, shape.sharpness, number)
+    task = make_task(
+        shape.schema, shape.sizes, shape.pool_rows, shape.origin, shape.sharpness, number
+    )
     model = _shared(shape, task, number)
     return {
         arm: [score(arm, setting, shape, task, deepcopy(model), number) for setting in grid]
-        for arm, grid in ARMS.items()
+        for arm, grid in SHAPES[domain].arms.items()
     }
 
 
@@ -191,7 +220,7 @@ def main() -> None:
     found = list(_all_tasks(asked.domain, asked.tasks, asked.workers))
     figures: dict[str, float] = {}
     console = Console()
-    for arm, grid in ARMS.items():
+    for arm, grid in SHAPES[asked.domain].arms.items():
         table = Table(title=f"{asked.domain}, {arm}: accuracy on {asked.tasks} made-up tasks")
         for heading in ("rounds", "learning rate", "C", "mean", "standard error"):
             table.add_column(heading, justify="right")
@@ -217,16 +246,7 @@ def main() -> None:
             f"{arm}.clipping_norm": chosen.clipping_norm or 0.0,
             f"{arm}.accuracy": float(values[:, best].mean()),
         }
-    print(
-        json.dumps(
-            {
-                "benchmark": f"settings {asked.domain}",
-                "machine": {"processor": platform.machine(), "python": platform.python_version()},
-                "figures": figures,
-                "ratios": {},
-            }
-        )
-    )
+    print_json(f"settings {asked.domain}", figures)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Made-up hospitals on which settings are chosen, so that no real patient's row is ever used for it.
 
-Rows follow a domain's public schema only: a few hidden causes drive correlated columns, the label
-follows a logistic model of all columns, and hospitals differ in their patients and in how common
-the disease is. Weights, correlations and shifts are drawn anew for every task.
+Rows follow a domain's public schema only: a few hidden causes drive correlated columns, and
+hospitals differ in their patients and in how common the disease is. Weights, correlations and
+shifts are drawn anew for every task. How label and columns hang together is told by `Origin`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final
 
 import numpy as np
@@ -24,6 +25,18 @@ SHARED: Final = 0.7
 Array = npt.NDArray[np.float64]
 
 
+class Origin(Enum):
+    """What comes first."""
+
+    COLUMNS = auto()
+    """The label follows a logistic model of the columns (risk factors predict a disease), with a
+    threshold of each site's own."""
+
+    LABEL = auto()
+    """The columns follow the label (a tumour's nature shows in what is measured), and a site has
+    its own share of either."""
+
+
 @dataclass(frozen=True, slots=True)
 class SyntheticTask:
     """Sites with training and test rows, and unlabelled public rows [n, width]."""
@@ -33,7 +46,12 @@ class SyntheticTask:
 
 
 def make_task(
-    schema: Schema, sizes: Mapping[str, int], pool_rows: int, sharpness: float, number: int
+    schema: Schema,
+    sizes: Mapping[str, int],
+    pool_rows: int,
+    origin: Origin,
+    sharpness: float,
+    number: int,
 ) -> SyntheticTask:
     """Make task `number`.
 
@@ -45,12 +63,27 @@ def make_task(
         Training rows of each site.
     pool_rows
         Rows of the public pool.
+    origin
+        Whether columns or label come first.
     sharpness
-        Standard deviation of the label's log odds: 2.5 makes a hard task, 6 an easy one.
+        Of `Origin.COLUMNS`: standard deviation of the label's log odds. Of `Origin.LABEL`: distance
+        of the classes' hidden causes, in standard deviations.
     """
     rng = np.random.default_rng(number)
     columns = [_Column(rng, column) for column in schema.columns]
-    effects = rng.normal(size=schema.width)
+    make = _columns_first if origin is Origin.COLUMNS else _label_first
+    return make(rng, columns, schema.width, sizes, pool_rows, sharpness)
+
+
+def _columns_first(
+    rng: np.random.Generator,
+    columns: list["_Column"],
+    width: int,
+    sizes: Mapping[str, int],
+    pool_rows: int,
+    sharpness: float,
+) -> SyntheticTask:
+    effects = rng.normal(size=width)
     centre = _rows(rng, columns, rng.normal(size=(4000, CAUSES)))
     spread = (centre @ effects).std()
 
@@ -58,11 +91,7 @@ def make_task(
         causes = rng.normal(size=(count, CAUSES)) + shift
         features = _rows(rng, columns, causes)
         odds = sharpness * (features @ effects / spread) - threshold
-        labels = rng.random(count) < 1 / (1 + np.exp(-odds))
-        return Examples(
-            torch.from_numpy(features.astype(np.float32)),
-            torch.from_numpy(labels.astype(np.int64)),
-        )
+        return _examples(features, rng.random(count) < 1 / (1 + np.exp(-odds)))
 
     middle = sharpness * (centre @ effects / spread)
     sites = {}
@@ -74,6 +103,36 @@ def make_task(
         )
     pool = _rows(rng, columns, rng.normal(size=(max(pool_rows, 1), CAUSES)))
     return SyntheticTask(sites, torch.from_numpy(pool.astype(np.float32)))
+
+
+def _label_first(
+    rng: np.random.Generator,
+    columns: list["_Column"],
+    width: int,
+    sizes: Mapping[str, int],
+    pool_rows: int,
+    sharpness: float,
+) -> SyntheticTask:
+    apart = rng.normal(size=CAUSES)
+    apart *= sharpness / np.linalg.norm(apart)
+
+    def examples(count: int, shift: Array, share: float) -> Examples:
+        labels = rng.random(count) < share
+        causes = rng.normal(size=(count, CAUSES)) + shift + (labels[:, None] - 0.5) * apart
+        return _examples(_rows(rng, columns, causes), labels)
+
+    sites = {}
+    for site, size in sorted(sizes.items()):
+        shift, share = 0.2 * rng.normal(size=CAUSES), rng.uniform(0.15, 0.75)
+        sites[site] = SiteData(examples(size, shift, share), examples(TEST_ROWS, shift, share))
+    pool = examples(max(pool_rows, 1), np.zeros(CAUSES), 0.4)
+    return SyntheticTask(sites, pool.features)
+
+
+def _examples(features: Array, labels: npt.NDArray[np.bool_]) -> Examples:
+    return Examples(
+        torch.from_numpy(features.astype(np.float32)), torch.from_numpy(labels.astype(np.int64))
+    )
 
 
 class _Column:

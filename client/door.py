@@ -18,7 +18,8 @@ from tacit.errors import RefusedError
 from tacit.messages import ARRAYS, LEDGER
 from tacit.models.trainable import Weights
 from tacit.privacy.chain import Receipt
-from tacit.privacy.ledger import Charge, Ledger
+from tacit.privacy.book import Charge
+from tacit.privacy.ledger import Ledger
 from tacit.privacy.policy import Reason
 
 REFUSED: Final = 1001

@@ -17,7 +17,8 @@ from tacit.errors import ConfigurationError, ModelError, RefusedError
 from tacit.learning.local import Compute, train_round
 from tacit.messages import ARRAYS, CONFIG, TrainRequest, request_hash
 from tacit.models.trainable import Weights, load_trainable, sha256_of, trainable_weights
-from tacit.privacy.ledger import Charge, Ledger
+from tacit.privacy.book import Charge
+from tacit.privacy.ledger import Ledger
 from tacit.privacy.policy import Policy, Reason
 from tacit.privacy.randomness import Stream
 

@@ -66,7 +66,9 @@ def simulate(
     run = secrets.token_hex(8)
     plan = plan_of(arm, experiment, run)
     start = State(0, trainable_weights(experiment.shared.module))
-    with claim(path, resume=resume) as own:
+    # Each site keeps its last reply, beside the checkpoint and the final weights.
+    size = sum(array.nbytes for array in start.weights.values())
+    with claim(path, resume=resume, needed=size * (len(plan.sites) + 3)) as own:
         if resume:
             run, state = load_checkpoint(path / directory.CHECKPOINT)
             plan = replace(plan, run=run)

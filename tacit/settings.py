@@ -4,11 +4,12 @@ Every option of a group has a dataclass with its `kind`; what happens follows th
 absence of a key. `read` turns a plain mapping (of YAML) into these and names the key of any error.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
@@ -19,9 +20,9 @@ from tacit.privacy.events import Unit
 
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Seed = Annotated[int, Field(ge=0, strict=True)]
 
 
 @with_config(_STRICT)
@@ -102,7 +103,7 @@ class RecordPrivacy:
 
     kind: Literal["record"]
     epsilon: Positive
-    delta: Annotated[float, Field(gt=0, lt=1)]
+    delta: Annotated[float, Field(gt=0, lt=1, strict=True)]
     clipping_norm: Positive
     unit: Unit = Unit.RECORD
     noise_seed: Seed | NoiseSource | None = None
@@ -234,7 +235,7 @@ def read(mapping: Mapping[str, Any]) -> Settings:
     try:
         return TypeAdapter(Settings).validate_python(_with_components(mapping))
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_in_words(e) for e in error.errors())) from error
+        raise ConfigurationError(_in_words(error)) from error
 
 
 def _with_components(mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,10 +261,46 @@ _UNION_BRANCH = re.compile(r"record|none|(str-)?enum.*|literal\[.*|constrained-.
 """How pydantic names the branch of a union in the place of an error: not a key of ours."""
 
 
-def _in_words(error: Any) -> str:
-    parts = ["_target_" if part == "target" else str(part) for part in error["loc"]]
-    key = ".".join(part for part in parts if not _UNION_BRANCH.fullmatch(part))
-    value = error.get("input")
-    shown = "" if isinstance(value, Mapping) else f"={value!r}"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{key}{shown}: {message}" if key else message
+_MUST_BE: Final = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text (write ./NAME where the name of a file is a number)",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "dataclass_type": "a group of keys",
+    "literal_error": "{expected}",
+    "enum": "{expected}",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt:g}",
+}
+"""What a value must be, by pydantic's type of error; the fields are of the error's context."""
+
+
+def _in_words(error: ValidationError) -> str:
+    """Say a sentence for each key, also where a value could have been one of several kinds."""
+    wanted: dict[str, list[str]] = {}
+    for each in error.errors():
+        parts = ["_target_" if part == "target" else str(part) for part in each["loc"]]
+        key = ".".join(part for part in parts if not _UNION_BRANCH.fullmatch(part))
+        if each["type"] in _MUST_BE:
+            must_be = _MUST_BE[each["type"]].format(**each.get("ctx", {}))
+            wanted.setdefault(f"{key}{_shown(each['input'])}: must be ", []).append(must_be)
+        elif each["type"] == "unexpected_keyword_argument":
+            wanted[f"{key}: there is no such key"] = []
+        elif each["type"] == "missing":
+            wanted[f"{key}: must be set"] = []
+        else:
+            message = each["msg"].removeprefix("Value error, ")
+            wanted[f"{key}: {message}" if key else message] = []
+    return "; ".join(said + " or ".join(kinds) for said, kinds in wanted.items())
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ""
+    return f"={json.dumps(value) if value is None or isinstance(value, bool) else value}"

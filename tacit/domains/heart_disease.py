@@ -21,7 +21,8 @@ from tacit.domains.schema import Category, Number, Schema
 from tacit.errors import ConfigurationError, DataError
 
 FILE_COLUMNS: Final = (
-    ["age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak", "slope", "ca", "thal", "num"]
+    *("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg"),
+    *("thalach", "exang", "oldpeak", "slope", "ca", "thal", "num"),
 )
 DROPPED: Final = ("slope", "ca", "thal")
 LABEL_CODES: Final = (0, 1, 2, 3, 4)

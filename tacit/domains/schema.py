@@ -42,9 +42,10 @@ class Number:
         """Number of features that this column becomes."""
         return 1 if self.missing is None else 2
 
-    def allows(self, value: float) -> bool:
-        """Whether the schema admits a value."""
-        return self.valid[0] <= value <= self.valid[1] or value == self.missing
+    def allows(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Tell which values [n] the schema admits."""
+        inside = (values >= self.valid[0]) & (values <= self.valid[1])
+        return inside if self.missing is None else inside | (values == self.missing)
 
     def expected(self) -> str:
         """What the schema admits, in words."""
@@ -74,9 +75,9 @@ class Category:
         """Number of features that this column becomes."""
         return 1 if len(self.codes) == 2 else len(self.codes)
 
-    def allows(self, value: float) -> bool:
-        """Whether the schema admits a value."""
-        return value in self.codes
+    def allows(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Tell which values [n] the schema admits."""
+        return np.isin(values, self.codes)
 
     def expected(self) -> str:
         """What the schema admits, in words."""
@@ -87,7 +88,7 @@ class Category:
         if len(self.codes) == 2:
             low, high = self.codes
             return np.where(values == high, 0.5, np.where(values == low, -0.5, 0.0))[:, None]
-        return np.equal.outer(values, np.array(self.codes)).astype(np.float64)
+        return np.stack([np.where(values == code, 1.0, 0.0) for code in self.codes], axis=1)
 
 
 Column = Number | Category
@@ -139,12 +140,13 @@ class Schema:
             if column.name not in table:
                 raise DataError(f"{source}: column {column.name!r} is missing")
             parsed = pd.to_numeric(table[column.name], errors="coerce").astype(np.float64)
-            for row, raw, value in zip(table.index, table[column.name], parsed, strict=True):
-                if not column.allows(value):
-                    raise DataError(
-                        f"{source}: row {row}, column {column.name!r}: value {str(raw)!r} is not "
-                        f"{column.expected()}"
-                    )
+            refused = ~column.allows(parsed.to_numpy())
+            if refused.any():
+                first = int(refused.argmax())
+                raise DataError(
+                    f"{source}: row {table.index[first]}, column {column.name!r}: value "
+                    f"{str(table[column.name].iloc[first])!r} is not {column.expected()}"
+                )
             numbers[column.name] = parsed
         return numbers
 

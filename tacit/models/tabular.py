@@ -77,7 +77,7 @@ class Tabular:
 
     name = "tabular"
 
-    def __init__(self, hidden: int = 64, embedding: int = 16) -> None:
+    def __init__(self, hidden: int = 64, embedding: int = 8) -> None:
         self.hidden = hidden
         self.embedding = embedding
 

@@ -24,7 +24,7 @@ def save_weights(
 
     Both are complete or absent whatever happens in between.
     """
-    content = save({name: np.ascontiguousarray(array) for name, array in weights.items()})
+    content = save({name: np.asarray(array, order="C") for name, array in weights.items()})
     digest = sha256(content).hexdigest()
     described = {**about, "file": path.name, "sha256": digest}
     replace_file(path, content)

@@ -1,0 +1,77 @@
+"""Every command of the README is run, in the order in which a person would type it."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+COMMANDS = [
+    line.partition("  #")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+HOURS = ("make test", "python -m benchmarks.settings", "python -m benchmarks.accuracy")
+"""What a person waits minutes for: `make test` is this very suite, the others are marked slow."""
+
+
+def data_root() -> Path:
+    return Path(os.environ.get("TACIT_DATA", ROOT.parent / "shared" / "data")).resolve()
+
+
+def run(command: str, folder: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    """Run one line as a shell with .venv/bin on its PATH would."""
+    words = [
+        word.replace("PATH", str(data_root() / "heart_disease")) for word in shlex.split(command)
+    ]
+    if words[0] == "make":
+        # The environment is there already: only what comes after it is run.
+        words = ["make", "-f", str(ROOT / "Makefile"), "-o", "install", *words[1:], f"bin={BIN}"]
+    elif words[0] == "python":
+        words[0] = sys.executable
+    else:
+        words[0] = str(BIN / words[0])
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_readme_has_its_commands() -> None:
+    assert "make demo" in COMMANDS
+    assert "make test" in COMMANDS
+    assert sum(command.startswith("tacit-") for command in COMMANDS) >= 5
+
+
+def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
+    has_data = (data_root() / "heart_disease").is_dir()
+    ran = 0
+    for command in COMMANDS:
+        if command.startswith(HOURS):
+            continue
+        if not has_data and ("PATH" in command or "run.resume=heart" in command):
+            continue
+        done = run(command, tmp_path, tmp_path / "cache")
+        assert done.returncode == 0, (command, done.stdout[-2000:], done.stderr[-2000:])
+        assert "Traceback" not in done.stderr, command
+        ran += 1
+    assert ran >= 5
+    for left in ("sweep/sweep.html", "baseline/report.html", "shared/results.json"):
+        assert (tmp_path / left).is_file(), left
+    if not has_data:
+        pytest.skip("TACIT_DATA has no heart_disease: its README commands were left out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m")])
+def test_every_long_command_of_the_readme_works(command: str, tmp_path: Path) -> None:
+    if "PATH" in command and not (data_root() / "heart_disease").is_dir():
+        pytest.skip("TACIT_DATA has no heart_disease")
+    done = run(command, tmp_path, tmp_path / "cache")
+    assert done.returncode == 0, done.stderr[-2000:]
