@@ -249,10 +249,10 @@ def main() -> None:
     if torch.cuda.is_available():
         devices.append(torch.device("cuda"))
 
-    table = Table(title=f"One step of {asked.batch} examples, median of {asked.repeats}")
+    table = Table(title=f"One step of {asked.batch} examples: ms, median of {asked.repeats}")
     table.add_column("device")
     table.add_column("model", no_wrap=True)
-    for heading in ("weights", "plain, ms", "private, ms", "× plain", "Opacus, ms", "× plain"):
+    for heading in ("weights", "plain", "private", "× plain", "Opacus", "× plain"):
         table.add_column(heading, justify="right")
     figures: dict[str, float] = {}
     ratios: dict[str, float] = {}

@@ -10,11 +10,13 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pandas as pd
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -210,41 +212,78 @@ def _all_tasks(domain: str, tasks: int, workers: int) -> Iterator[dict[str, list
         yield from pool.map(scores_of_task, [domain] * tasks, range(tasks))
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A setting and its accuracy over the tasks, with the standard error of the mean."""
+
+    arm: str
+    setting: Setting
+    accuracy: float
+    error: float
+
+
+def tried(found: Sequence[Mapping[str, Sequence[float]]], domain: str) -> list[Tried]:
+    """Average the scores of every setting over the tasks."""
+    rows = []
+    for arm, grid in SHAPES[domain].arms.items():
+        values = np.array([task[arm] for task in found])
+        errors = values.std(0, ddof=min(1, len(values) - 1)) / np.sqrt(len(values))
+        rows += [
+            Tried(arm, *row)
+            for row in zip(grid, values.mean(0).tolist(), errors.tolist(), strict=True)
+        ]
+    return rows
+
+
+def best(rows: Sequence[Tried], arm: str) -> Tried:
+    """Return the arm's setting of highest accuracy; of equals, the first tried."""
+    return max((row for row in rows if row.arm == arm), key=lambda row: row.accuracy)
+
+
+def write_csv(rows: Sequence[Tried], path: Path) -> None:
+    """Keep every setting tried."""
+    table = pd.DataFrame(
+        {"arm": row.arm, **asdict(row.setting), "accuracy": row.accuracy, "error": row.error}
+        for row in rows
+    )
+    table.to_csv(path, index=False, float_format="%.5g")
+
+
 def main() -> None:
     """Print every setting tried and the best of each arm."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("domain", choices=sorted(SHAPES))
     parser.add_argument("--tasks", type=int, default=24)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--csv", type=Path, help="also write every setting tried to this file")
     asked = parser.parse_args()
-    found = list(_all_tasks(asked.domain, asked.tasks, asked.workers))
-    figures: dict[str, float] = {}
+    rows = tried(list(_all_tasks(asked.domain, asked.tasks, asked.workers)), asked.domain)
+    if asked.csv is not None:
+        write_csv(rows, asked.csv)
     console = Console()
-    for arm, grid in SHAPES[asked.domain].arms.items():
+    figures: dict[str, float] = {}
+    for arm in SHAPES[asked.domain].arms:
+        chosen = best(rows, arm)
         table = Table(title=f"{asked.domain}, {arm}: accuracy on {asked.tasks} made-up tasks")
         for heading in ("rounds", "learning rate", "C", "mean", "standard error"):
             table.add_column(heading, justify="right")
-        values = np.array([task[arm] for task in found])
-        best = int(values.mean(0).argmax())
-        for place, setting in enumerate(grid):
-            error = values[:, place].std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0
-            clip = "–" if setting.clipping_norm is None else f"{setting.clipping_norm:g}"
-            table.add_row(
-                str(setting.rounds),
-                f"{setting.learning_rate:g}",
-                clip,
-                f"{values[:, place].mean():.4f}",
-                f"{error:.4f}",
-                style="bold" if place == best else "",
-            )
+        for row in rows:
+            if row.arm == arm:
+                clip = row.setting.clipping_norm
+                table.add_row(
+                    str(row.setting.rounds),
+                    f"{row.setting.learning_rate:g}",
+                    "–" if clip is None else f"{clip:g}",
+                    f"{row.accuracy:.4f}",
+                    f"{row.error:.4f}",
+                    style="bold" if row == chosen else "",
+                )
         console.print(table)
-        chosen = grid[best]
-        console.print(f"best for {arm}: {chosen}")
         figures |= {
-            f"{arm}.rounds": chosen.rounds,
-            f"{arm}.learning_rate": chosen.learning_rate,
-            f"{arm}.clipping_norm": chosen.clipping_norm or 0.0,
-            f"{arm}.accuracy": float(values[:, best].mean()),
+            f"{arm}/rounds": chosen.setting.rounds,
+            f"{arm}/learning rate": chosen.setting.learning_rate,
+            f"{arm}/C": chosen.setting.clipping_norm or 0.0,
+            f"{arm}/accuracy": chosen.accuracy,
         }
     print_json(f"settings {asked.domain}", figures)
 

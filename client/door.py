@@ -17,8 +17,8 @@ from strategies.records import to_record
 from tacit.errors import RefusedError
 from tacit.messages import ARRAYS, LEDGER
 from tacit.models.trainable import Weights
-from tacit.privacy.chain import Receipt
 from tacit.privacy.book import Charge
+from tacit.privacy.chain import Receipt
 from tacit.privacy.ledger import Ledger
 from tacit.privacy.policy import Reason
 

@@ -29,7 +29,7 @@ def save_checkpoint(folder: Path, run: str, state: State) -> None:
         "receipts": json.dumps({s: [r.count, r.head] for s, r in state.receipts.items()}),
         "order": json.dumps(list(state.weights)),
     }
-    content = save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, metadata=about)
+    content = save({k: np.asarray(v, order="C") for k, v in arrays.items()}, metadata=about)
     replace_file(folder / FILE, content)
 
 

@@ -200,7 +200,7 @@ def _receipts(
 
 
 def _in_order_of(like: Weights, weights: Weights) -> Weights:
-    return {name: np.ascontiguousarray(weights[name], dtype=np.float32) for name in like}
+    return {name: np.asarray(weights[name], np.float32, order="C") for name in like}
 
 
 def _too_few(

@@ -55,38 +55,13 @@ def main() -> NoReturn:
 
 
 def _main(words: list[str]) -> int:
-    if "-h" in words or "--help" in words:
-        print(USAGE, end="")
+    if entry.answered(words, USAGE):
         return 0
-    if "--version" in words:
-        from tacit import __version__
-
-        print(f"tacit {__version__}")
-        return 0
-    if "--list" in words:
-        return _list()
-    return _run(words)
-
-
-def _list() -> int:
-    from rich.console import Console
-    from rich.table import Table
-
-    from commands.compose import packaged_options
-
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for group, options in packaged_options().items():
-        for option, line in options.items():
-            table.add_row(f"{group}={option}", line)
-        table.add_section()
-    Console().print(table)
-    return 0
-
-
-def _run(words: list[str]) -> int:
     from commands.arguments import split
 
     arguments = split(words)
+    if arguments.list:
+        return _list(arguments.config_dir)
     if arguments.multirun:
         from simulations.sweep import sweep
 
@@ -95,9 +70,24 @@ def _run(words: list[str]) -> int:
     if arguments.show:
         import yaml
 
+        from tacit.settings import read
+
+        read(config)
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
         return 0
     return run_one(config)
+
+
+def _list(folder: Path | None) -> int:
+    from commands.options import line, options
+
+    groups = options(folder)
+    width = max(len(f"{group}={option}") for group, own in groups.items() for option in own)
+    for group, own in groups.items():
+        for option, path in own.items():
+            print(f"{group}={option}".ljust(width), line(path), sep="  ")
+        print()
+    return 0
 
 
 def resumed_or_composed(words: list[str], folder: Path | None) -> dict[str, Any]:
@@ -110,6 +100,7 @@ def resumed_or_composed(words: list[str], folder: Path | None) -> dict[str, Any]
 
 def run_one(config: dict[str, Any]) -> int:
     """Run one experiment and print its table."""
+    print(f"{config.get('name')}: making ready", flush=True)
     from rich.console import Console
 
     from simulations.progress import LiveProgress, final_table

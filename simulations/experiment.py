@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -81,8 +81,17 @@ class Arm:
     privacy: RecordPrivacy | NoPrivacy
 
 
-def prepare(settings: Settings) -> Experiment:
+def prepare(
+    settings: Settings, on_pretraining: Callable[[int, float], None] = lambda step, loss: None
+) -> Experiment:
     """Read and check everything a run needs.
+
+    Parameters
+    ----------
+    settings
+        The experiment.
+    on_pretraining
+        Called after each step of pretraining, where there is any to do, with its loss.
 
     Raises
     ------
@@ -94,7 +103,7 @@ def prepare(settings: Settings) -> Experiment:
     domain: Domain = make("domain", settings.domain)
     sizes = dict(sorted(domain.declared_sizes.items()))
     check_sizes(sizes, settings)
-    data = {site: held for site, held in sorted(domain.load().items())}
+    data = dict(sorted(domain.load().items()))
     check_sites(data, domain.card)
     inputs = tuple(next(iter(data.values())).train.features.shape[1:])
     compute = _compute(settings.engine)
@@ -105,6 +114,7 @@ def prepare(settings: Settings) -> Experiment:
         inputs,
         settings.seed,
         cache,
+        on_pretraining,
     )
     choose_trainable(shared.module, settings.model.train)
     shared.module.to(compute.device)
@@ -185,7 +195,7 @@ def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:
     if not sizes:
         raise ConfigurationError("domain.declared_sizes names no site")
     for site, size in sizes.items():
-        if size < 1:
+        if not isinstance(size, int) or size < 1:
             raise ConfigurationError(
                 f"domain.declared_sizes.{site}={size}: a site declares at least 1 row"
             )

@@ -33,9 +33,7 @@ class LocalGrid(Grid):
     def __init__(self, sites: Iterable[str], engine: Engine) -> None:
         self._run = become_server()
         self._engine = engine
-        self.names: Mapping[int, str] = {
-            node: site for node, site in enumerate(sorted(sites), start=SERVER_NODE + 1)
-        }
+        self.names: Mapping[int, str] = dict(enumerate(sorted(sites), start=SERVER_NODE + 1))
         self._replies: dict[str, Message] = {}
         self._sent = 0
 

@@ -34,37 +34,35 @@ def main() -> NoReturn:
 
 
 def _main(words: list[str]) -> int:
-    if "-h" in words or "--help" in words:
-        print(USAGE, end="")
-        return 0
-    if "--version" in words:
-        from tacit import __version__
-
-        print(f"tacit {__version__}")
-        return 0
-    return _pretrain(words)
+    return 0 if entry.answered(words, USAGE) else _pretrain(words)
 
 
 def _pretrain(words: list[str]) -> int:
+    import torch
     from rich.console import Console
 
-    from commands.arguments import split
+    from commands.arguments import Arguments, split
     from commands.compose import composed
     from simulations.pretrain_model import fresh_model, pretrain_to
-    from simulations.progress import LiveProgress
+    from simulations.progress import LiveProgress, plainly, say
     from tacit.components import make
     from tacit.errors import ConfigurationError
     from tacit.settings import read
 
     arguments = split(words)
+    if arguments != Arguments(arguments.words, config_dir=arguments.config_dir):
+        raise ConfigurationError("tacit-pretrain takes --config-dir and no other option")
     outs = [word.partition("=")[2] for word in arguments.words if word.startswith("out=")]
     if not outs or not outs[-1].endswith(".safetensors"):
         raise ConfigurationError("say where to write: out=PATH.safetensors")
     path = Path(outs[-1])
-    if path.exists():
-        raise ConfigurationError(f"out={path}: is there already: choose another, or remove it")
+    for file in (path, path.with_suffix(".json")):
+        if file.exists():
+            raise ConfigurationError(f"{file}: is there already: choose another, or remove it")
     rest = [word for word in arguments.words if not word.startswith("out=")]
     settings = read(composed(rest, folder=arguments.config_dir))
+    # As in a run: another number of threads gives other bits.
+    torch.set_num_threads(settings.engine.threads)
     domain = make("domain", settings.domain)
     pool = domain.public_pool()
     if pool is None:
@@ -85,11 +83,9 @@ def _pretrain(words: list[str]) -> int:
             settings.seed,
             lambda step, loss: progress.step("pretraining", step, steps, f"loss {loss:.3f}"),
         )
-    console.print(
-        f"masked-feature modelling on {domain.card.public_pool}", soft_wrap=True, highlight=False
-    )
-    console.print(f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} at last", highlight=False)
-    console.print(f"written: {path.resolve()}", soft_wrap=True, markup=False, highlight=False)
+    say(console, f"masked-feature modelling on {domain.card.public_pool}")
+    say(console, f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} at last")
+    plainly(console, f"written: {path.resolve()}")
     return 0
 
 

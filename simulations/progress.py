@@ -1,36 +1,56 @@
-"""What a person sees while a simulation works, and the table at its end."""
+"""What a person sees while a simulation works, and the tables at its end."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from tacit.runs.guarantee import format_epsilon
 from tacit.runs.results import Results, Round
+from tacit.runs.sweep import SweepRow
 
-MAJORITY = "majority_class"
-LOSS_ON = {"held_out (simulation only)": "held-out rows, simulation only"}
+MAJORITY: Final = "majority_class"
+LOSS_ON: Final = {"held_out (simulation only)": "held-out rows (simulation only)"}
+LINES: Final = 10
+"""Lines that a part of the work leaves in a file, at most."""
+
+
+class _TwoLines(Progress):
+    """A bar, and below it what has been reached: both fit into 80 columns."""
+
+    reached = ""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        if self.reached:
+            yield Text(f"  {self.reached}", no_wrap=True, overflow="ellipsis")
 
 
 class LiveProgress:
-    """A bar with round, loss, ε and time left; on a dumb terminal or in a file, plain lines."""
+    """Round, loss, ε and time left: a bar; on a dumb terminal or in a file, plain lines."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = console.is_terminal
-        self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
+        self._live = console.is_terminal and not console.is_dumb_terminal
+        self._progress = _TwoLines(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[shown]}"),
             TimeRemainingColumn(compact=True),
+            TextColumn("left"),
             console=console,
+            expand=True,
+            transient=True,
             disable=not self._live,
         )
-        self._task = self._progress.add_task("run", total=None, shown="", visible=False)
+        self._title = ""
+        self._task = self._progress.add_task("", total=None, visible=False)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -46,15 +66,20 @@ class LiveProgress:
 
     def say(self, text: str) -> None:
         """Write one line."""
-        self._console.print(text, highlight=False)
+        say(self._console, text)
 
     def step(self, title: str, done: int, total: int, shown: str = "") -> None:
-        """Show how far a part of the work is."""
-        self._progress.update(
-            self._task, description=title, completed=done, total=total, shown=shown, visible=True
-        )
-        if not self._live and (done in (1, total) or done % max(1, total // 5) == 0):
-            self.say(f"{title} {done}/{total}  {shown}".rstrip())
+        """Show how far a part of the work is; what it reached in the end stays on the screen."""
+        if title != self._title:
+            self._title = title
+            self._progress.reset(self._task, total=total, description=title, visible=True)
+        self._progress.reached = shown
+        self._progress.update(self._task, completed=done)
+        if self._live and shown and done == total:
+            self.say(f"{title} {done}/{total}  {shown}")
+            self._progress.reached = ""
+        elif not self._live and (done == total or (shown and done % -(-total // LINES) == 0)):
+            self.say(f"{title} {done}/{total}  {shown}  {self._left()}".rstrip())
 
     def round(self, line: Round, rounds: int, budget: float | None) -> None:
         """Show a round of the run itself."""
@@ -68,16 +93,19 @@ class LiveProgress:
             parts.append("missing: " + ", ".join(f"{s} ({r})" for s, r in line.failed.items()))
         self.step("round", line.round, rounds, "  ".join(parts))
 
+    def _left(self) -> str:
+        (task,) = self._progress.tasks
+        seconds = task.time_remaining
+        return f"{seconds:.0f} s left" if seconds else ""
+
 
 def final_table(results: Results, report: Path, console: Console) -> None:
-    """Print a row for each site and where the report is."""
+    """Print a row for each site, what was measured beside the run, and where the report is."""
     found = results.evaluation
     guarantee = results.privacy.guarantees[0] if results.privacy else None
     majority = results.baselines.get(MAJORITY)
-    table = Table(title=f"{results.domain.title}: {found.metric}, simulation only")
-    table.add_column("site")
-    for heading in ("test records", found.metric, "majority class", "ε", "budget", "σ", "steps"):
-        table.add_column(heading, justify="right")
+    where = "held-out rows (simulation only)" if results.simulation else "public rows"
+    table = _table("site", "test rows", found.metric, "majority", "ε", "budget", "σ", "steps")
     for site in found.sites:
         spending = guarantee.sites[site] if guarantee else None
         table.add_row(
@@ -93,26 +121,62 @@ def final_table(results: Results, report: Path, console: Console) -> None:
     table.add_section()
     table.add_row(
         "mean of sites",
-        str(sum(results.test_records.values())),
+        "",
         _figure(found.mean_of_sites),
         _figure(majority.mean_of_sites if majority else None),
     )
+    say(console, f"\n{results.domain.title}: {found.metric} on {where}")
     console.print(table)
+    if results.comparison:
+        say(console, "Beside it, mean of sites:")
     for row in results.comparison:
         marked = "" if row.epsilon is not None else " (no privacy guarantee)"
-        console.print(f"  {_figure(row.evaluation.mean_of_sites)}  {row.title}{marked}")
+        say(console, f"  {_figure(row.evaluation.mean_of_sites)}  {row.title}{marked}")
     if guarantee is None:
-        console.print("No privacy guarantee: this run was made without privacy.")
+        say(console, "\nNo privacy guarantee: this run was made without privacy.")
     elif results.privacy and results.privacy.simulated_noise:
-        console.print(
-            f"ε at δ = {guarantee.delta:g} per {guarantee.unit.value}, as a deployment of this "
-            "plan would have it; this simulation's noise follows a seed, so these weights are "
-            "not private."
+        say(
+            console,
+            f"\nε is per {guarantee.unit.value} at δ = {guarantee.delta:g}, as a deployment of "
+            "this plan would have it. The noise of this simulation follows a seed: its weights "
+            "are not private.",
         )
     for note in results.notes:
-        console.print(f"note: {note}")
-    # No wrapping and no markup: the path must survive copying.
-    console.print(f"report: {report}", soft_wrap=True, markup=False, highlight=False)
+        say(console, f"note: {note}")
+    plainly(console, f"report: {report}")
+
+
+def sweep_table(rows: Sequence[SweepRow], page: Path, console: Console) -> None:
+    """Print a row for each job of a sweep, and where its page is."""
+    metrics = sorted({row.results.evaluation.metric for row in rows if row.results})
+    table = _table("job", "ε", f"{', '.join(metrics) or 'metric'}, mean of sites", "ended")
+    for row in rows:
+        table.add_row(
+            f"{row.job}  {' '.join(row.overrides)}",
+            "–" if row.epsilon is None else format_epsilon(row.epsilon),
+            _figure(row.results.evaluation.mean_of_sites if row.results else None),
+            row.ended,
+        )
+    console.print(table)
+    plainly(console, f"sweep: {page}")
+
+
+def say(console: Console, text: str) -> None:
+    """Print prose: wrapped at words on a screen, not at all in a file."""
+    console.print(text, soft_wrap=not console.is_terminal, markup=False, highlight=False)
+
+
+def plainly(console: Console, text: str) -> None:
+    """Print as it stands, never wrapped: a path must survive copying."""
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def _table(first: str, *headings: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
 
 
 def _figure(value: float | None) -> str:

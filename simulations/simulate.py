@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def simulate(
     resume = settings.run.resume is not None
     path = _run_path(settings)
     started = time.perf_counter()
-    experiment = prepare(settings)
+    experiment = prepare(settings, partial(_show_pretraining, settings, progress))
     arm = main_arm(experiment)
     run = secrets.token_hex(8)
     plan = plan_of(arm, experiment, run)
@@ -104,6 +105,12 @@ def simulate(
         write(results, path / directory.RESULTS)
         write_report(path)
     return results, path
+
+
+def _show_pretraining(settings: Settings, progress: LiveProgress, step: int, loss: float) -> None:
+    pretraining = settings.model.pretraining
+    steps = pretraining.steps if pretraining else step
+    progress.step("pretraining", step, steps, f"loss {loss:.3f} on the public pool")
 
 
 def _train_out(

@@ -1,4 +1,4 @@
-"""Tacit's ground floor: everything about a site's data, learning and privacy that needs no network."""
+"""The ground floor: a site's data, learning and privacy, all of it that needs no network."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -140,7 +140,7 @@ class Schema:
             if column.name not in table:
                 raise DataError(f"{source}: column {column.name!r} is missing")
             parsed = pd.to_numeric(table[column.name], errors="coerce").astype(np.float64)
-            refused = ~column.allows(parsed.to_numpy())
+            refused = ~column.allows(np.asarray(parsed, dtype=np.float64))
             if refused.any():
                 first = int(refused.argmax())
                 raise DataError(

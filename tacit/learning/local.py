@@ -16,6 +16,10 @@ from tacit.learning.per_example import PerExampleGradients
 from tacit.learning.plan import RoundPlan
 from tacit.privacy.randomness import Stream
 
+_ENTRIES_AT_ONCE = 1 << 14
+"""Entries of a gradient whose squares are summed in fp32. On a CPU torch's norm falls short where
+they are many, by 0.5 % at 20 million, and a norm too small leaves a gradient too long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Compute:
@@ -112,8 +116,7 @@ def clipped_sum(
                     raise
                 size = -(-size // 2)
                 continue
-            squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients])
-            norms = squares.sum(0).sqrt()
+            norms = _norms(gradients)
             # A norm that overflows belongs to a gradient that cannot be scaled: it becomes zero.
             factors = torch.where(
                 torch.isfinite(norms), clipping_norm / norms.clamp(min=clipping_norm), 0
@@ -122,6 +125,15 @@ def clipped_sum(
                 total += torch.einsum("n,n...->...", factors, gradient)
             start += size
     return sums
+
+
+def _norms(gradients: list[torch.Tensor]) -> torch.Tensor:
+    """Return the L2 norm [n] of each example's gradients [n, ...] taken together."""
+    squares = torch.zeros(len(gradients[0]), dtype=torch.float64, device=gradients[0].device)
+    for gradient in gradients:
+        for part in torch.split(gradient.reshape(len(gradient), -1), _ENTRIES_AT_ONCE, 1):
+            squares += torch.linalg.vector_norm(part, dim=1).double().square()
+    return squares.sqrt().float()
 
 
 def _plain_sum(

@@ -60,7 +60,8 @@ class PerExampleGradients:
         """Return, for each trainable parameter, gradients fp32 [n, *parameter.shape].
 
         Rows that are unusable (a feature that is not finite, a target that is no class) get a
-        gradient of zero, and so does every example whose gradient is not finite.
+        gradient of zero, and so does every example whose gradient is not finite or so large that
+        its entries do not sum to a finite number (nor, then, do their squares).
         """
         self._forget_pass()
         usable = torch.isfinite(features).flatten(1).all(1)
@@ -82,13 +83,12 @@ class PerExampleGradients:
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
             torch.autograd.backward((losses * usable * self._loss_scale).sum())
         gradients = [self._take(parameter, len(features)) for parameter in self._parameters]
-        finite = usable
+        # A row's sum is finite only if all its terms are; asking each term takes 50 times as long.
+        sums = torch.stack([g.reshape(len(g), -1).sum(1) for g in gradients])
+        zeroed = ~(usable & torch.isfinite(sums).all(0))
         for gradient in gradients:
-            finite = finite & torch.isfinite(gradient).flatten(1).all(1)
-        return [
-            torch.where(finite.view(-1, *[1] * (gradient.dim() - 1)), gradient, 0)
-            for gradient in gradients
-        ]
+            gradient.masked_fill_(zeroed.view(-1, *[1] * (gradient.dim() - 1)), 0)
+        return gradients
 
     def _forget_pass(self) -> None:
         """Drop what Opacus keeps of a pass that memory ran out in.
@@ -111,5 +111,5 @@ class PerExampleGradients:
         parameter.grad_sample = None  # type: ignore[attr-defined]
         if isinstance(gradient, list):  # the weight is used more than once in a forward pass
             gradient = torch.stack(gradient).sum(0)
-        scaled: torch.Tensor = gradient.float() / self._loss_scale
-        return scaled
+        gradient = gradient.float()  # ours alone: the rest is in place
+        return gradient if self._loss_scale == 1 else gradient.div_(self._loss_scale)
