@@ -24,6 +24,7 @@ from tacit.runs.results import Results
 from tacit.settings import read
 
 RUN = "this run"
+MEAN = "mean of sites"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ def rows_of(results: Results) -> dict[str, Evaluation]:
     return {
         RUN: results.evaluation,
         "majority class": results.baselines["majority_class"],
-        **{row.title.partition(" (")[0]: row.evaluation for row in results.comparison},
+        **{row.title: row.evaluation for row in results.comparison if row.key != "best_single"},
+        **{f"{site}'s model": found for site, found in results.single_models.items()},
     }
 
 
@@ -79,7 +81,7 @@ def gathered(found: Sequence[Results]) -> dict[str, dict[str, Interval]]:
             for site in found[0].evaluation.sites
         }
         means = [e.mean_of_sites for e in evaluations if e.mean_of_sites is not None]
-        table[title]["mean of sites"] = interval(means)
+        table[title][MEAN] = interval(means)
     return table
 
 
@@ -107,7 +109,7 @@ def main() -> None:
         for title, row in table.items()
         for site, value in row.items()
     }
-    figures[f"{RUN}/half width of the mean"] = table[RUN]["mean of sites"].half
+    figures[f"{RUN}/half width of the mean"] = table[RUN][MEAN].half
     print_json(f"accuracy {' '.join(words)}", figures)
 
 
@@ -119,11 +121,11 @@ def _print(
 ) -> None:
     metric = found[0].evaluation.metric
     shown = Table(title=f"{metric}, mean of {seeds} noise seeds with its 95 % interval")
-    shown.add_column("site")
-    for title in table:
-        shown.add_column(title, justify="right")
+    shown.add_column("")
     for site in table[RUN]:
-        shown.add_row(site, *(str(row[site]) for row in table.values()))
+        shown.add_column(site, justify="right")
+    for title, row in table.items():
+        shown.add_row(title, *(str(value) for value in row.values()))
     console.print(shown)
     alone = next((row for title, row in table.items() if "alone" in title), None)
     if alone is not None:
@@ -131,6 +133,9 @@ def _print(
         console.print(
             "federated is below a site's own model at: " + (", ".join(losing) or "no site")
         )
+        singles = {t: row[MEAN] for t, row in table.items() if t.endswith("'s model")}
+        best = max(singles, key=lambda title: singles[title].mean)
+        console.print(f"best single site at all sites: {best}, {singles[best]}")
     privacy = found[0].privacy
     if privacy is not None:
         epsilons = {s.epsilon for g in privacy.guarantees for s in g.sites.values()}

@@ -1,4 +1,4 @@
-"""Made-up hospitals on which settings are chosen, so that no real patient's row is ever used for it.
+"""Made-up hospitals to choose settings on, so that no real patient's row is ever used for it.
 
 Rows follow a domain's public schema only: a few hidden causes drive correlated columns, and
 hospitals differ in their patients and in how common the disease is. Weights, correlations and

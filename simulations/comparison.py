@@ -22,13 +22,16 @@ from tacit.settings import BaselineTraining, NoPrivacy, RecordPrivacy
 
 POOLED = "pooled"
 
+Beside = tuple[list[Comparison], dict[str, Evaluation]]
+"""Rows beside the run, and each site's own model measured at all sites."""
+
 
 def compare(
     experiment: Experiment,
     start: Weights,
     folder: Path,
     on_round: Callable[[str, int, int], None],
-) -> list[Comparison]:
+) -> Beside:
     """Train every baseline and measure it.
 
     Parameters
@@ -41,6 +44,13 @@ def compare(
         For the baselines' ledgers; emptied first, since a baseline is never resumed.
     on_round
         Called with a baseline's title, its rounds done and its rounds in all.
+
+    Returns
+    -------
+    list of Comparison
+        The rows to stand beside the run.
+    dict
+        Each site's own model, by site, measured at all sites.
     """
     shutil.rmtree(folder, ignore_errors=True)
     privacy = experiment.settings.privacy
@@ -68,7 +78,7 @@ def compare(
     measured = run(_pooled(experiment), title)
     note = "all training records in one place, which is what the sites may not do"
     found.append(Comparison("pooled_no_privacy", title, measured, None, note))
-    return found
+    return found, alone
 
 
 class _Runner:

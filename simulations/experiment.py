@@ -1,4 +1,4 @@
-"""An experiment made ready: data checked, model built, every site's plan fixed. Nothing is spent."""
+"""An experiment made ready: data checked, model built, every site's plan fixed; nothing spent."""
 
 import hashlib
 import json
@@ -13,6 +13,7 @@ import torch
 from server.rounds import RunPlan
 from simulations.evaluation import Measured, measure, predict
 from simulations.pretrain_model import SharedModel, shared_model
+from strategies.build import build_strategy
 from tacit.components import make
 from tacit.domains.domain import Card, Domain, Examples, SiteData, check_sites
 from tacit.errors import ConfigurationError
@@ -107,6 +108,7 @@ def prepare(
     check_sites(data, domain.card)
     inputs = tuple(next(iter(data.values())).train.features.shape[1:])
     compute = _compute(settings.engine)
+    build_strategy(settings.strategy)  # every training makes its own; here it is only checked
     shared = shared_model(
         settings.model,
         make("model.architecture", settings.model.architecture),

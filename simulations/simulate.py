@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from server.checkpoint import load_checkpoint, save_checkpoint
 from server.rounds import RoundOutcome, RunPlan, State
-from simulations.comparison import compare
+from simulations.comparison import Beside, compare
 from simulations.experiment import (
     Arm,
     Experiment,
@@ -36,6 +36,7 @@ from tacit.runs.report import write_report
 from tacit.runs.results import Results, Round, Timing, read_history, write
 from tacit.settings import RecordPrivacy, Settings
 
+NOTHING_BESIDE: Final[Beside] = ([], {})
 HELD_OUT = "held_out (simulation only)"
 USED_UP = frozenset({Reason.BUDGET, Reason.TOO_MANY_ROUNDS})
 
@@ -89,7 +90,7 @@ def simulate(
         comparison = (
             compare(experiment, start.weights, path / directory.COMPARE, progress.step)
             if settings.compare
-            else []
+            else NOTHING_BESIDE
         )
         history = read_history(path / directory.HISTORY)
         results = summarise(

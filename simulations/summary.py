@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from server.rounds import RunPlan, State
+from simulations.comparison import Beside
 from simulations.evaluation import calibrations, majority_class, measure, predict
 from simulations.experiment import Experiment, noise_seed
 from tacit import __version__
@@ -16,7 +17,6 @@ from tacit.runs.directory import MODEL
 from tacit.runs.results import (
     Accountant,
     Adversary,
-    Comparison,
     DomainSummary,
     Guarantee,
     Mechanism,
@@ -35,7 +35,7 @@ def summarise(
     plan: RunPlan,
     state: State,
     spent: Mapping[str, Sequence[Event]],
-    comparison: Sequence[Comparison],
+    beside: Beside,
     notes: tuple[str, ...],
     timing: Timing,
     path: Path,
@@ -99,7 +99,8 @@ def summarise(
         strategy=settings.strategy.name,
         evaluation=measured.evaluation,
         baselines={"majority_class": majority_class(experiment.data, card.metric)},
-        comparison=tuple(comparison),
+        comparison=tuple(beside[0]),
+        single_models=beside[1],
         calibration=calibrations(predicted, experiment.data),
         test_records={site: len(held.test) for site, held in experiment.data.items()},
         privacy=_privacy(settings, plan, spent),

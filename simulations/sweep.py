@@ -57,9 +57,7 @@ def _jobs(arguments: Arguments) -> tuple[list[list[str]], Path]:
         raise ConfigurationError("run.resume goes on with one run: leave --multirun out")
     own = [o for o in overrides if o.key_or_group == "run.dir"]
     if any(o.is_sweep_override() for o in own):
-        raise ConfigurationError(
-            "run.dir names the sweep and has one value: its runs are RUN.DIR/0, …"
-        )
+        raise ConfigurationError("run.dir names the sweep: it has one value, without a comma")
     spread = jobs([str(o.input_line) for o in overrides if o not in own])
     for words in spread:
         settings = read_settings(composed(words, folder=arguments.config_dir))

@@ -16,7 +16,7 @@ simulation may do.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -191,6 +191,8 @@ class Results:
     privacy: Privacy | None
     timing: Timing
     notes: tuple[str, ...] = ()
+    single_models: Mapping[str, Evaluation] = field(default_factory=dict)
+    """Each site's own model, by site, measured at all sites; empty where none was trained."""
 
 
 @dataclass(frozen=True, slots=True)
