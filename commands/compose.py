@@ -4,14 +4,12 @@ Hydra composes; what it would answer with a traceback is checked before it. Noth
 is written anywhere.
 """
 
-import difflib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib.resources import files
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -19,23 +17,20 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from commands.options import Options, match, nearest, options
 from tacit.errors import ConfigurationError
 
 HELPERS: Final = ("recommended",)
 """Keys that only other keys refer to: gone once everything is resolved."""
 
 
-def composed(
-    words: Sequence[str], *, config: str = "config", folder: Path | None = None
-) -> dict[str, Any]:
+def composed(words: Sequence[str], *, folder: Path | None = None) -> dict[str, Any]:
     """Compose a configuration.
 
     Parameters
     ----------
     words
         KEY=VALUE and GROUP=OPTION, as Hydra takes them.
-    config
-        The primary configuration.
     folder
         A folder of somebody's own YAML that adds options to the groups.
 
@@ -51,22 +46,30 @@ def composed(
         named); a value is missing; or an own file hides behind one of ours.
     """
     overrides = parse(words)
-    options = _options(folder)
-    with _hydra():
-        search = [] if folder is None else [f"hydra.searchpath=[file://{folder.resolve()}]"]
-        chosen = [o for o in overrides if o.key_or_group in options]
-        for override in chosen:
-            _check_option(override, options)
-        try:
-            base = compose(config, [*search, *(str(o.input_line) for o in chosen)])
-            _check_keys(overrides, base, options)
-            full = compose(config, [*search, *words])
+    known = options(folder)
+    search = (
+        [] if folder is None else [f"hydra.searchpath=[{quoted(f'file://{folder.resolve()}')}]"]
+    )
+    chosen = [o for o in overrides if o.key_or_group in known]
+    for override in overrides:
+        _check_form(override)
+    for override in chosen:
+        _check_option(override, known)
+    try:
+        with initialize_config_module("conf", version_base=None):
+            base = compose(
+                "config",
+                [*search, *(str(o.input_line) for o in chosen)],
+                return_hydra_config=True,
+            )
+            _check_keys([o for o in overrides if o not in chosen], base, known)
+            full = compose("config", [*search, *words])
             _check_complete(full)
             plain = OmegaConf.to_container(full, resolve=True, throw_on_missing=True)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigurationError(_first_line(error)) from error
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigurationError(_in_words(error)) from error
     if not isinstance(plain, dict):
-        raise ConfigurationError(f"{config} is no mapping")
+        raise ConfigurationError("the configuration is no mapping")
     return {str(key): value for key, value in plain.items() if key not in HELPERS}
 
 
@@ -81,14 +84,25 @@ def parse(words: Sequence[str]) -> list[Override]:
     parser = OverridesParser.create()
     found = []
     for word in words:
+        key, equals, _ = word.partition("=")
+        if not (key and equals) and not word.startswith("~"):
+            known = [f"{group}={option}" for group, own in options().items() for option in own]
+            raise ConfigurationError(
+                f"{word!r} is not KEY=VALUE or GROUP=OPTION; {nearest(word, known)}"
+            )
         try:
             found.append(parser.parse_override(word))
         except HydraException as error:
             raise ConfigurationError(
-                f"{word!r} cannot be read as KEY=VALUE ({_first_line(error)}): put quotes around "
-                f"a value with special characters, as in 'key=\"a value\"'"
+                f"{word!r} cannot be read ({_in_words(error)}): put a value with special "
+                f"characters in two kinds of quotes, as in {_in_quotes(word)}"
             ) from error
     return found
+
+
+def quoted(text: str) -> str:
+    """Write a text as a value that Hydra reads back as it is."""
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 def jobs(words: Sequence[str]) -> list[list[str]]:
@@ -103,74 +117,73 @@ def jobs(words: Sequence[str]) -> list[list[str]]:
     return [list(job) for job in itertools.product(*choices)]
 
 
-def packaged_options() -> dict[str, dict[str, str]]:
-    """Return, for each group, its packaged options and the line that each has for a person."""
-    found: dict[str, dict[str, str]] = {}
-    for group in files("conf").iterdir():
-        if group.is_dir() and not group.name.startswith("_"):
-            options = {
-                entry.name.removesuffix(".yaml"): _first_comment(entry.read_text())
-                for entry in group.iterdir()
-                if entry.name.endswith(".yaml")
-            }
-            found[group.name] = dict(sorted(options.items()))
-    return dict(sorted(found.items()))
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Say which known word was probably meant, or all of them where none is near."""
-    choices = sorted(known)
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(choices)}"
-
-
-@contextmanager
-def _hydra() -> Iterator[None]:
-    with initialize_config_module("conf", version_base=None):
-        yield
-
-
-def _options(folder: Path | None) -> dict[str, set[str]]:
-    """Names of the options of each group, ours and those of `folder`."""
-    known = {group: set(options) for group, options in packaged_options().items()}
-    if folder is None:
-        return known
-    if not folder.is_dir():
-        raise ConfigurationError(f"--config-dir {folder}: there is no such folder")
-    for path in sorted(folder.glob("*/*.yaml")):
-        own = known.setdefault(path.parent.name, set())
-        if path.stem in own:
-            # Hydra would silently take the packaged one.
-            raise ConfigurationError(
-                f"{path}: {path.parent.name}={path.stem} is an option of Tacit's own and cannot "
-                f"be replaced: give the file another name"
-            )
-        own.add(path.stem)
-    return known
-
-
-def _check_option(override: Override, options: dict[str, set[str]]) -> None:
-    value = override.value()
-    known = options[override.key_or_group]
-    if str(value) not in known:
+def _check_form(override: Override) -> None:
+    """Refuse what Hydra's grammar allows and a run has no use for."""
+    line = str(override.input_line)
+    if override.is_sweep_override():
         raise ConfigurationError(
-            f"{override.key_or_group}={value}: there is no such option; "
-            f"{nearest(str(value), known)}"
+            f"{line}: several values need --multirun; one value with a comma needs two kinds of "
+            f"quotes, as in {_in_quotes(line)}"
+        )
+    if override.package is not None:
+        raise ConfigurationError(f"{line}: a group has one place: leave '@' out")
+
+
+def _check_option(override: Override, known: Options) -> None:
+    group = override.key_or_group
+    if override.is_delete():
+        raise ConfigurationError(
+            f"{override.input_line}: a run needs one: {group}={'|'.join(known[group])}"
+        )
+    value = str(override.value())
+    if value not in known[group]:
+        raise ConfigurationError(
+            f"{override.input_line}: there is no such option; {nearest(value, known[group])}"
         )
 
 
-def _check_keys(
-    overrides: Sequence[Override], base: DictConfig, options: dict[str, set[str]]
-) -> None:
-    keys = set(_keys(OmegaConf.to_container(base), ""))
+def _check_keys(overrides: Sequence[Override], base: DictConfig, known: Options) -> None:
+    """Refuse a key that is not there; options of a class (below ``_target_``) may come and go."""
+    chosen = base.hydra.runtime.choices
+    plain = OmegaConf.to_container(base)
+    keys = {k for k in _keys(plain, "") if not k.startswith(("hydra", *HELPERS))}
     for override in overrides:
         key = override.key_or_group
-        if key in options or key in keys or override.is_add() or override.is_force_add():
-            continue
-        shape = [k for k in keys if k.count(".") == key.count(".")]
-        raise ConfigurationError(
-            f"{key}: there is no such key here; {nearest(key, {*shape, *options})}"
+        of_class = any(
+            f"{key[:dot]}._target_" in keys for dot, letter in enumerate(key) if letter == "."
         )
+        added = override.is_add() or override.is_force_add()
+        if key not in keys and not (of_class and added):
+            raise ConfigurationError(f"{key}: {_instead(key, keys, chosen, known)}")
+        value, below = override.value(), sorted(k for k in keys if k.startswith(f"{key}."))
+        if below and value is not None and not isinstance(value, dict):
+            raise ConfigurationError(
+                f"{override.input_line}: {key} is no single value: set {', '.join(below)}"
+            )
+        if override.is_delete() and not of_class:
+            raise ConfigurationError(
+                f"{override.input_line}: this key cannot be taken away: set it to a value"
+            )
+
+
+def _instead(key: str, keys: set[str], chosen: DictConfig, known: Options) -> str:
+    """Say what may have been meant by a key that is not there."""
+    group, _, rest = key.partition(".")
+    for option, path in known.get(group, {}).items():
+        if {key, rest} & set(_keys(yaml.safe_load(path.read_text(encoding="utf-8")), "")):
+            return f"{group}={chosen[group]} has no such key, {group}={option} has"
+    parent, _, last = key.rpartition(".")
+    siblings = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == parent}
+    # Of several keys with one name, the shortest.
+    names = {k.rpartition(".")[2]: k for k in sorted(keys, key=len, reverse=True)}
+    everywhere = {} if siblings else {k: k for k in keys}
+    exact = {last: names[last]} if last in names else {}
+    for word, among in ((last, exact), (last, siblings), (last, names), (key, everywhere)):
+        if meant := match(word, among):
+            return f"there is no such key; did you mean {among[meant]!r}?"
+    if parent and siblings:
+        return f"there is no such key; {parent} has {', '.join(sorted(siblings))}"
+    return "there is no such key; --show prints all there are"
 
 
 def _keys(node: object, prefix: str) -> Iterator[str]:
@@ -187,12 +200,17 @@ def _check_complete(config: DictConfig) -> None:
         )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _in_quotes(word: str) -> str:
+    """Write a word so that shell and Hydra leave its value as it is."""
+    key, _, value = word.partition("=")
+    bare = value.strip("'\"")
+    return f"{key}='\"{bare}\"'"
 
 
-def _first_comment(text: str) -> str:
-    for line in text.splitlines():
-        if line.startswith("# ") and "@package" not in line:
-            return line.removeprefix("# ").strip()
-    return ""
+def _in_words(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}: {error.problem}"
+    key = getattr(error, "full_key", None)
+    text = str(error).strip().splitlines()[0]
+    return f"{key}: {text}" if key else text

@@ -1,17 +1,33 @@
 """What every command does around its work: help without imports, errors without traceback."""
 
+import errno
+import io
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
+from tacit import __version__
 from tacit.errors import ExitCode, TacitError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Terminated(SystemExit):
     """SIGTERM came: leave as after Ctrl-C, with an exit code of its own."""
+
+
+def answered(words: Sequence[str], usage: str) -> bool:
+    """Answer --help or --version; return whether one was asked for."""
+    if "-h" in words or "--help" in words:
+        print(usage, end="")
+    elif "--version" in words:
+        print(f"tacit {__version__}")
+    else:
+        return False
+    return True
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -21,25 +37,39 @@ def run(main: Callable[[], int]) -> NoReturn:
     becomes 130 and SIGTERM 143. Anything else is a fault of ours and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that lacks ε shows '?'.
+            stream.reconfigure(errors="replace")
     try:
         code = main()
     except TacitError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         code = error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say("interrupted")
         code = ExitCode.INTERRUPTED
     except Terminated:
-        print("terminated", file=sys.stderr)
+        _say("terminated")
         code = ExitCode.TERMINATED
     except OSError as error:
-        if error.errno is None or error.filename is None:
-            traceback.print_exc()
-            code = ExitCode.FAULT
-        else:
-            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-            code = ExitCode.BAD_INPUT
+        code = _explain(error)
     sys.exit(int(code))
+
+
+def _explain(error: OSError) -> ExitCode:
+    if error.errno in _FULL:
+        _say("error: the disk is full: free space, then go on with run.resume=RUN where it stopped")
+        return ExitCode.BAD_INPUT
+    if error.errno is None or error.filename is None:
+        traceback.print_exc()
+        return ExitCode.FAULT
+    _say(f"error: {error.filename}: {error.strerror}")
+    return ExitCode.BAD_INPUT
+
+
+def _say(text: str) -> None:
+    print(" ".join(text.splitlines()), file=sys.stderr)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from commands.compose import nearest, packaged_options, parse
+from commands.compose import parse
+from commands.options import nearest, options
 from tacit.errors import ConfigurationError, RunDirectoryError
 from tacit.runs.directory import read_config
 
@@ -36,12 +37,13 @@ def resumed(words: Sequence[str]) -> dict[str, Any] | None:
         return None
     run = Path(str(paths[-1]))
     config = read_config(run)
+    groups = options()
     for override in overrides:
         key = override.key_or_group
         if key == "run.resume":
             continue
         asked = override.value()
-        if key in packaged_options():
+        if key in groups:
             key, asked = _NAME_OF[key], str(asked)
         node, last = _parent(config, key)
         if key in MAY_DIFFER:
@@ -62,7 +64,7 @@ def _parent(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     for part in path:
         node = node.get(part) if isinstance(node, dict) else None
     if not isinstance(node, dict) or last not in node:
-        known = [k for k in (node or {})] if isinstance(node, dict) else list(config)
+        known = list(node) if isinstance(node, dict) else list(config)
         raise ConfigurationError(
             f"{key}: there is no such key in the run's configuration; {nearest(last, known)}"
         )

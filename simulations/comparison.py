@@ -5,8 +5,8 @@ search as the run's (``python -m benchmarks.settings``).
 """
 
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -22,8 +22,17 @@ from tacit.settings import BaselineTraining, NoPrivacy, RecordPrivacy
 
 POOLED = "pooled"
 
-Beside = tuple[list[Comparison], dict[str, Evaluation]]
-"""Rows beside the run, and each site's own model measured at all sites."""
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What was measured beside a run; nothing unless it was asked for.
+
+    `rows` stand beside the run's own in the report; `single_models` is each site's own model, by
+    site, measured at all sites.
+    """
+
+    rows: tuple[Comparison, ...] = ()
+    single_models: Mapping[str, Evaluation] = field(default_factory=dict)
 
 
 def compare(
@@ -44,15 +53,9 @@ def compare(
         For the baselines' ledgers; emptied first, since a baseline is never resumed.
     on_round
         Called with a baseline's title, its rounds done and its rounds in all.
-
-    Returns
-    -------
-    list of Comparison
-        The rows to stand beside the run.
-    dict
-        Each site's own model, by site, measured at all sites.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     privacy = experiment.settings.privacy
     epsilon = privacy.epsilon if isinstance(privacy, RecordPrivacy) else None
     suffix = "without privacy" if epsilon is None else "under the same ε"
@@ -78,7 +81,7 @@ def compare(
     measured = run(_pooled(experiment), title)
     note = "all training records in one place, which is what the sites may not do"
     found.append(Comparison("pooled_no_privacy", title, measured, None, note))
-    return found, alone
+    return Beside(tuple(found), alone)
 
 
 class _Runner:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from server.checkpoint import load_checkpoint, save_checkpoint
 from server.rounds import RoundOutcome, RunPlan, State
@@ -36,7 +36,6 @@ from tacit.runs.report import write_report
 from tacit.runs.results import Results, Round, Timing, read_history, write
 from tacit.settings import RecordPrivacy, Settings
 
-NOTHING_BESIDE: Final[Beside] = ([], {})
 HELD_OUT = "held_out (simulation only)"
 USED_UP = frozenset({Reason.BUDGET, Reason.TOO_MANY_ROUNDS})
 
@@ -90,7 +89,7 @@ def simulate(
         comparison = (
             compare(experiment, start.weights, path / directory.COMPARE, progress.step)
             if settings.compare
-            else NOTHING_BESIDE
+            else Beside()
         )
         history = read_history(path / directory.HISTORY)
         results = summarise(

@@ -1,0 +1,213 @@
+"""Real processes, stopped in the middle and gone on with: by kill -9, Ctrl-C, SIGTERM, a full disk.
+
+A process is stopped once its history says that a round is done, so nothing here waits for a time.
+"""
+
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from whole_run import (
+    SITES,
+    SYSTEM,
+    call,
+    charges,
+    end,
+    epsilons,
+    lines,
+    results,
+    rounds_of,
+    rows,
+    start,
+    uninterrupted,
+    wait_for_round,
+    words,
+)
+
+from server.checkpoint import load_checkpoint
+from tacit.errors import ExitCode
+
+ROUNDS = 25
+STEPS = "training.local_steps=2"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def whole(cache, tmp_path_factory):
+    """The same run in this process, never interrupted."""
+    return uninterrupted(tmp_path_factory.mktemp("whole") / "run", cache, ROUNDS, STEPS)
+
+
+def begin(path, cache, *more):
+    """Start a run and let it do some rounds."""
+    process = start([*words(path, cache, ROUNDS), STEPS, *more], path.parent)
+    wait_for_round(process, path, 5)
+    return process
+
+
+def go_on(path):
+    return start([f"run.resume={path}"], path.parent)
+
+
+def assert_whole(path, whole):
+    """A run that was stopped is, in the end, the run that was not."""
+    assert rounds_of(path) == list(range(ROUNDS + 1))
+    assert results(path)["weights_sha256"] == results(whole)["weights_sha256"]
+    assert results(path)["rounds"] == ROUNDS
+    for site, (epsilon, budget) in epsilons(path).items():
+        assert epsilon == epsilons(whole)[site][0] <= budget
+        rows(path, site)
+
+
+def test_kill_and_resume_end_with_the_same_bits(tmp_path, cache, whole):
+    path = tmp_path / "run"
+    process = begin(path, cache)
+    process.kill()
+    assert end(process) == (-signal.SIGKILL, "")
+    assert lines(path) < ROUNDS
+    assert not (path / "results.json").exists()
+    assert end(go_on(path)) == (ExitCode.DONE, "")
+    assert_whole(path, whole)
+    assert (path / "report.html").is_file()
+    # Nothing was written anywhere else.
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_kill_and_resume_with_noise_of_the_system(tmp_path, cache, capsys):
+    path = tmp_path / "run"
+    process = begin(path, cache, SYSTEM)
+    process.kill()
+    end(process)
+    _, state = load_checkpoint(path / "checkpoint")
+    # The line of a round comes before its checkpoint.
+    assert 4 <= state.round < ROUNDS
+    assert call([f"run.resume={path}"], capsys) == (ExitCode.DONE, "")
+    done = results(path)["rounds"]
+    assert rounds_of(path) == list(range(done + 1))
+    # A round that was charged and lost is missing at the end, and only then is that said.
+    assert done in (ROUNDS - 1, ROUNDS)
+    assert (done < ROUNDS) == any("not given back" in n for n in results(path)["notes"])
+    for site, (epsilon, budget) in epsilons(path).items():
+        assert 0.9 * budget < epsilon <= budget
+        assert len(charges(path, site)) <= ROUNDS
+
+
+def test_one_process_in_a_run_ctrl_c_and_sigterm(tmp_path, cache, whole, capsys):
+    path = tmp_path / "run"
+    process = begin(path, cache)
+    process.send_signal(signal.SIGSTOP)
+    for second in ([f"run.resume={path}"], words(path, cache, ROUNDS)):
+        code, said = call(second, capsys)
+        assert code == ExitCode.BAD_INPUT
+        assert said.startswith(f"error: run.dir={path}: another process is running in it")
+        assert len(said.splitlines()) == 1
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
+    assert end(process) == (ExitCode.INTERRUPTED, "interrupted\n")
+    _, state = load_checkpoint(path / "checkpoint")
+    assert 4 <= state.round < ROUNDS
+    for site in SITES:
+        assert state.round <= len(charges(path, site)) <= state.round + 1
+
+    process = go_on(path)
+    wait_for_round(process, path, state.round + 5)
+    process.terminate()
+    assert end(process) == (ExitCode.TERMINATED, "terminated\n")
+    assert load_checkpoint(path / "checkpoint")[1].round < ROUNDS
+    for site in SITES:
+        rows(path, site)
+
+    assert call([f"run.resume={path}"], capsys) == (ExitCode.DONE, "")
+    assert_whole(path, whole)
+
+
+@pytest.mark.parametrize(
+    ("word", "asked", "own"),
+    [
+        ("seed=1", "seed=1", "seed=0"),
+        ("privacy.epsilon=2", "privacy.epsilon=2", "privacy.epsilon=1.0"),
+        ("training.rounds=26", "training.rounds=26", "training.rounds=25"),
+        (SYSTEM, SYSTEM, "privacy.noise_seed=None"),
+        ("strategy=fedadam", "strategy.name=fedadam", "strategy.name=fedavg"),
+        ("privacy=none", "privacy.kind=none", "privacy.kind=record"),
+    ],
+)
+def test_a_resume_with_another_configuration_is_refused(whole, capsys, word, asked, own):
+    before = {file: file.stat().st_mtime_ns for file in whole.rglob("*")}
+    code, said = call([f"run.resume={whole}", word], capsys)
+    assert code == ExitCode.BAD_INPUT
+    assert asked in said
+    assert own in said
+    assert {file: file.stat().st_mtime_ns for file in whole.rglob("*")} == before
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a file system of the given size; gives its folder as others see it, and a prefix.
+
+    The mount lives in a namespace of its own, so that no right is needed; a process inside is
+    started through the prefix.
+    """
+    if not (shutil.which("unshare") and shutil.which("nsenter")):
+        pytest.skip("unshare and nsenter are not installed")
+    holders = []
+
+    def mount(size):
+        script = f'mount -t tmpfs -o size={size} none "$0" && echo mounted && read end'
+        holder = subprocess.Popen(
+            ["unshare", "-rm", "sh", "-c", script, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        holders.append(holder)
+        if holder.stdout.readline() != "mounted\n":
+            pytest.skip(f"no file system can be mounted here: {holder.stderr.read().strip()}")
+        enter = ["nsenter", "-t", str(holder.pid), "-U", "-m", "--preserve-credentials"]
+        return Path(f"/proc/{holder.pid}/root{tmp_path}"), enter
+
+    yield mount
+    for holder in holders:
+        holder.communicate("\n")
+
+
+def test_a_disk_without_room_is_refused_at_once(small_disk, tmp_path, cache):
+    seen, enter = small_disk("2m")
+    code, said = end(start(words(tmp_path / "run", cache, ROUNDS), "/", enter))
+    assert code == ExitCode.BAD_INPUT
+    assert "the disk has 2 MiB left and the run needs 64" in said
+    assert len(said.splitlines()) == 1
+    assert [entry.name for entry in (seen / "run").iterdir()] == [".lock"]
+
+
+def test_a_disk_that_fills_up(small_disk, tmp_path, cache, whole):
+    seen, enter = small_disk("72m")
+    process = start([*words(tmp_path / "run", cache, ROUNDS), STEPS], "/", enter)
+    wait_for_round(process, seen / "run", 5)
+    with (seen / "ballast").open("wb", buffering=0) as ballast:
+        # The run writes too, so what is left is taken in ever smaller pieces.
+        for size in (2**20, 2**12):
+            with suppress(OSError):
+                while True:
+                    ballast.write(bytes(size))
+    code, said = end(process)
+    assert code == ExitCode.BAD_INPUT
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1
+    assert "full" in said or "No space left" in said
+    (seen / "ballast").unlink()
+    # SQLite would look for a path below /proc in the mounts of this process.
+    shutil.copytree(seen / "run", tmp_path / "full")
+    for site in SITES:
+        assert len(charges(tmp_path / "full", site)) >= 5
+    assert end(start([f"run.resume={tmp_path / 'run'}"], "/", enter)) == (ExitCode.DONE, "")
+    shutil.copytree(seen / "run", tmp_path / "done")
+    assert_whole(tmp_path / "done", whole)

@@ -1,0 +1,143 @@
+"""Whole simulations, started in this process or as one of their own, and what they leave."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+from rich.console import Console
+
+import simulations.simulate
+from commands import entry
+from commands.compose import composed
+from simulations import command
+from simulations.progress import LiveProgress
+from tacit.privacy.events import Relation, Unit
+from tacit.privacy.ledger import Ledger
+from tacit.privacy.randomness import Stream
+from tacit.settings import read
+
+SITES = ["county", "referral", "screening", "university"]
+ROUNDS = 4
+SYSTEM = "privacy.noise_seed=system"
+
+
+def words(path, cache, rounds=ROUNDS):
+    """The words of a small new run."""
+    return [
+        "model=linear",
+        "compare=false",
+        f"training.rounds={rounds}",
+        f"run.dir={path}",
+        f"cache={cache}",
+    ]
+
+
+def uninterrupted(path, cache, rounds=ROUNDS, *more):
+    """Run to the end in this process."""
+    config = composed([*words(path, cache, rounds), *more])
+    with LiveProgress(Console(quiet=True)) as progress:
+        simulations.simulate.simulate(read(config), config, progress)
+    return path
+
+
+def call(given, capsys):
+    """Call tacit-simulate in this process; gives its exit code and what it said on stderr.
+
+    The report, which takes seconds to draw, is left out.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(simulations.simulate, "write_report", lambda path: None)
+        try:
+            with pytest.raises(SystemExit) as left:
+                entry.run(lambda: command._main(given))
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    return left.value.code, capsys.readouterr().err
+
+
+def start(given, folder, before=()):
+    """Start tacit-simulate as a process of its own."""
+    return subprocess.Popen(
+        [*before, sys.executable, "-P", "-m", "simulations.command", *given],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process):
+    """Wait for a process; gives its exit code and what it said on stderr."""
+    _, said = process.communicate()
+    return process.returncode, said
+
+
+def wait_for_round(process, path, number):
+    """Wait until a line of history says that a round is done, while the process runs."""
+    while lines(path) <= number:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.005)
+            pytest.fail(f"ended with {end(process)} before round {number}")
+
+
+def lines(path):
+    try:
+        return (path / "history.jsonl").read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+def results(path):
+    return json.loads((path / "results.json").read_text())
+
+
+def rounds_of(path):
+    """Rounds in the order of the history."""
+    return [json.loads(line)["round"] for line in (path / "history.jsonl").read_text().splitlines()]
+
+
+def ledger_of(path, site):
+    return Ledger.open(
+        path / "ledger" / f"{site}.sqlite",
+        data_set=f"hospitals/{site}",
+        unit=Unit.RECORD,
+        relation=Relation.ADD_OR_REMOVE_ONE,
+        delta=1e-4,
+    )
+
+
+def rows(path, site):
+    """What a ledger says, once it is proven sound."""
+    with ledger_of(path, site) as ledger:
+        ledger.verify()
+        return [json.loads(row.body) for row in ledger.rows()]
+
+
+def charges(path, site):
+    return [row for row in rows(path, site) if row["kind"] == "charged/1"]
+
+
+def epsilons(path):
+    """ε spent and its budget, by site."""
+    (guarantee,) = results(path)["privacy"]["guarantees"]
+    return {s: (each["epsilon"], each["epsilon_budget"]) for s, each in guarantee["sites"].items()}
+
+
+def watch_keys(monkeypatch):
+    """Note the key of every stream that is opened from now on."""
+    keys = []
+    honest = Stream.__init__
+
+    def noted(stream, key, *, predictable):
+        keys.append(key)
+        honest(stream, key, predictable=predictable)
+
+    monkeypatch.setattr(Stream, "__init__", noted)
+    return keys

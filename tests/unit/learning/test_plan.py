@@ -1,0 +1,52 @@
+"""A round's plan: public numbers, checked, and the event that they cost."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from tacit.errors import ConfigurationError
+from tacit.learning.plan import RoundPlan
+from tacit.privacy.events import ExactRelease, GaussianSteps, Relation, Unit
+
+PLAN = RoundPlan(5, 0.25, 50.0, 0.1, 1.5, 2.0)
+
+
+def test_a_private_round_costs_its_noised_sums():
+    assert PLAN.event() == GaussianSteps(2.0, 0.25, 5, 1.5, Unit.RECORD, Relation.ADD_OR_REMOVE_ONE)
+
+
+def test_a_round_without_privacy_says_so():
+    event = replace(PLAN, clipping_norm=None, noise_multiplier=None).event()
+    assert isinstance(event, ExactRelease)
+
+
+@pytest.mark.parametrize("change", [{"divisor": 7.0}, {"learning_rate": 9.0}])
+def test_what_comes_after_the_noise_costs_nothing(change):
+    assert replace(PLAN, **change).event() == PLAN.event()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps of a round must be at least 1, not 0"),
+        ({"sampling_rate": 0.0}, "sampling rate must be in .0, 1., not 0.0"),
+        ({"sampling_rate": 1.1}, "not 1.1"),
+        ({"sampling_rate": math.nan}, "not nan"),
+        ({"divisor": 0.0}, "divisor must be positive, not 0.0"),
+        ({"divisor": math.inf}, "divisor must be positive, not inf"),
+        ({"learning_rate": -1.0}, "learning rate must be positive, not -1.0"),
+        ({"learning_rate": math.nan}, "learning rate must be positive, not nan"),
+        ({"clipping_norm": None}, "needs both"),
+        ({"noise_multiplier": None}, "needs both"),
+        ({"noise_multiplier": 0.0}, "noise_multiplier=0.0 must be positive"),
+        ({"noise_multiplier": math.nan}, "noise_multiplier=nan must be positive"),
+        ({"clipping_norm": math.inf}, "clipping_norm=inf must be positive"),
+        ({"clipping_norm": -1.0}, "clipping_norm=-1.0 must be positive"),
+        ({"unit": Unit.PERSON}, "privacy.unit=person is not implemented"),
+        ({"unit": Unit.CLIENT}, "privacy.unit=client is not implemented"),
+    ],
+)
+def test_what_cannot_be_is_refused(change, message):
+    with pytest.raises(ConfigurationError, match=message):
+        replace(PLAN, **change)

@@ -1,0 +1,114 @@
+"""Masked-feature modelling on public rows."""
+
+import pytest
+import torch
+from torch import nn
+
+from tacit.errors import ConfigurationError, ModelError
+from tacit.models.pretraining import Pretraining, pretrain
+from tacit.models.tabular import Tabular
+
+GROUPS = (slice(0, 1), slice(1, 3), slice(3, 6))
+SETTINGS = Pretraining(steps=60, learning_rate=1e-2, masked_share=0.3)
+
+
+def model_of(seed=0):
+    torch.manual_seed(seed)
+    return Tabular(hidden=16, embedding=8).build((6,), 2)
+
+
+def pool_of(n=80):
+    """Rows of one hidden number: every column can be told from any other."""
+    generator = torch.Generator().manual_seed(5)
+    hidden = torch.randn(n, 1, generator=generator)
+    return hidden * torch.tensor([1.0, -2, 3, 0.5, -1, 2]) + 4
+
+
+def run(pool=None, seed=0, settings=SETTINGS, **more):
+    model = model_of()
+    return model, pretrain(
+        model, pool_of() if pool is None else pool, GROUPS, settings, seed, **more
+    )
+
+
+def state_of(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def test_structure_is_learnt():
+    """Without a look at the other columns the best is the mean: a loss of the variance, 1."""
+    _, losses = run()
+    assert losses[0] > 0.8
+    assert sum(losses[-10:]) / 10 < 0.2
+
+
+def test_independent_columns_cannot_be_learnt():
+    pool = torch.randn(500, 6, generator=torch.Generator().manual_seed(7))
+    _, losses = run(pool)
+    assert sum(losses[-10:]) / 10 > 0.7
+
+
+def test_the_head_stays_and_all_the_rest_moves():
+    before = state_of(model_of())
+    model, _ = run()
+    moved = {name for name, tensor in model.state_dict().items() if not tensor.equal(before[name])}
+    assert moved == {name for name in before if not name.startswith("head.")}
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+    torch.manual_seed(1)
+    first, losses = run(seed=3)
+    torch.manual_seed(2)
+    again, same = run(seed=3)
+    assert losses == same
+    assert all(
+        a.equal(b) for a, b in zip(state_of(first).values(), state_of(again).values(), strict=True)
+    )
+    assert run(seed=4)[1] != losses
+
+
+def test_a_column_is_hidden_as_a_whole_and_as_often_as_asked(monkeypatch):
+    seen = []
+    model = model_of()
+    honest = model.reconstruct
+    monkeypatch.setattr(
+        model, "reconstruct", lambda rows, masked: (seen.append(masked), honest(rows, masked))[1]
+    )
+    pretrain(model, pool_of(), GROUPS, SETTINGS, 0)
+    masks = torch.stack(seen)
+    assert masks.shape == (60, 80, 6)
+    for group in GROUPS:
+        assert (masks[..., group] == masks[..., group][..., :1]).all()
+    # 60 * 80 * 3 coins with probability 0.3: five standard errors are 0.019.
+    drawn = masks[..., [0, 1, 3]]
+    assert (drawn.mean() - 0.3).abs() < 5 * (0.3 * 0.7 / drawn.numel()) ** 0.5
+
+
+def test_every_step_is_told():
+    told = []
+    _, losses = run(on_step=lambda step, loss: told.append((step, loss)))
+    assert told == list(enumerate(losses, 1))
+    assert len(losses) == SETTINGS.steps
+
+
+def test_a_model_without_anything_to_pretrain_is_refused():
+    with pytest.raises(ModelError, match=r"Linear cannot be pretrained.*choose model=tabular"):
+        pretrain(nn.Linear(6, 2), pool_of(), GROUPS, SETTINGS, 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"learning_rate": float("inf")},
+        {"masked_share": 0.0},
+        {"masked_share": 1.0},
+        {"masked_share": float("nan")},
+    ],
+)
+def test_settings_out_of_range_are_named(wrong):
+    ((key, value),) = wrong.items()
+    with pytest.raises(ConfigurationError, match=f"model.pretraining.{key}={value} is out"):
+        Pretraining(**wrong)

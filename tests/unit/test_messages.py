@@ -1,0 +1,138 @@
+"""The training request: read back as it was written, and identified by all it asks."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tacit.errors import ConfigurationError
+from tacit.learning.plan import RoundPlan
+from tacit.messages import TrainRequest, request_hash
+from tacit.privacy.chain import Receipt
+
+REQUEST = TrainRequest(
+    run="run-1",
+    round=2,
+    rounds=5,
+    model="f" * 64,
+    plan=RoundPlan(3, 0.5, 8.0, 0.1, 1.5, 20.0),
+    receipt=Receipt(4, "a" * 64),
+)
+CONFIG = REQUEST.to_config()
+WEIGHTS = "0" * 64
+
+positive = st.floats(min_value=1e-6, max_value=1e6)
+private = st.tuples(positive, positive)
+counts = st.integers(1, 2**31)
+requests = st.builds(
+    TrainRequest,
+    run=st.text(),
+    round=counts,
+    rounds=counts,
+    model=st.text(),
+    plan=st.builds(
+        lambda steps, rate, divisor, learning_rate, noise: RoundPlan(
+            steps, rate, divisor, learning_rate, *noise
+        ),
+        counts,
+        st.floats(min_value=1e-9, max_value=1),
+        positive,
+        positive,
+        private | st.just((None, None)),
+    ),
+    receipt=st.builds(Receipt, st.integers(0, 2**31), st.text()),
+)
+
+
+@given(requests)
+def test_a_request_is_read_as_it_was_written(request):
+    assert TrainRequest.from_config(request.to_config()) == request
+
+
+@given(requests)
+def test_a_request_is_plain_scalars(request):
+    """An enum would arrive as text, and the request have another hash here than there."""
+    assert {type(value) for value in request.to_config().values()} <= {str, int, float}
+
+
+def test_without_privacy_clip_and_noise_do_not_travel():
+    plain = replace(REQUEST, plan=RoundPlan(3, 0.5, 8.0, 0.1))
+    assert plain.to_config().keys() == CONFIG.keys() - {
+        "plan-clipping-norm",
+        "plan-noise-multiplier",
+    }
+
+
+@pytest.mark.parametrize("key", sorted(CONFIG))
+def test_a_missing_key_is_refused(key):
+    with pytest.raises(ConfigurationError):
+        TrainRequest.from_config({k: v for k, v in CONFIG.items() if k != key})
+
+
+@pytest.mark.parametrize("key", ["round", "plan-lr", "plan-", "receipt-note", "Run"])
+def test_an_unknown_key_is_refused_by_name(key):
+    with pytest.raises(ConfigurationError, match=key):
+        TrainRequest.from_config({**CONFIG, key: 1})
+
+
+OF_ANOTHER_TYPE = {str: [7, b"run", None], int: ["2", 2.0, True, None], float: ["0.5", True, [1.0]]}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(k, v) for k, old in CONFIG.items() for v in OF_ANOTHER_TYPE[type(old)]]
+)
+def test_a_value_of_another_type_is_refused(key, value):
+    with pytest.raises(ConfigurationError):
+        TrainRequest.from_config({**CONFIG, key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("plan-steps", 0),
+        ("plan-sampling-rate", 1.5),
+        ("plan-sampling-rate", float("nan")),
+        ("plan-divisor", -1.0),
+        ("plan-noise-multiplier", 0.0),
+        ("plan-clipping-norm", float("inf")),
+        ("plan-unit", "person"),
+        ("plan-unit", "household"),
+    ],
+)
+def test_a_plan_out_of_range_is_refused(key, value):
+    with pytest.raises(ConfigurationError):
+        TrainRequest.from_config({**CONFIG, key: value})
+
+
+def test_the_receipt_is_not_what_is_asked():
+    later = replace(REQUEST, receipt=Receipt(9, "b" * 64)).to_config()
+    assert later != CONFIG
+    assert request_hash(later, WEIGHTS) == request_hash(CONFIG, WEIGHTS)
+
+
+@pytest.mark.parametrize("key", sorted(key for key in CONFIG if not key.startswith("receipt-")))
+def test_whatever_else_differs_is_another_request(key):
+    old = CONFIG[key]
+    other = old + "x" if isinstance(old, str) else old + 1
+    assert request_hash({**CONFIG, key: other}, WEIGHTS) != request_hash(CONFIG, WEIGHTS)
+    fewer = {k: v for k, v in CONFIG.items() if k != key}
+    assert request_hash(fewer, WEIGHTS) != request_hash(CONFIG, WEIGHTS)
+
+
+def test_other_weights_are_another_request():
+    assert request_hash(CONFIG, "1" * 64) != request_hash(CONFIG, WEIGHTS)
+
+
+def test_the_order_of_keys_says_nothing():
+    turned = dict(reversed(CONFIG.items()))
+    assert request_hash(turned, WEIGHTS) == request_hash(CONFIG, WEIGHTS)
+
+
+@given(st.text(), st.text())
+def test_text_cannot_pass_for_another_request(run, model):
+    """A value that imitates the text of a neighbour does not give the neighbour's hash."""
+    one = {**CONFIG, "run": run, "model": model}
+    other = {**CONFIG, "run": run + model, "model": ""}
+    same = one == other
+    assert (request_hash(one, WEIGHTS) == request_hash(other, WEIGHTS)) is same
