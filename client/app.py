@@ -13,6 +13,17 @@ from tacit.privacy.policy import Reason
 
 log = logging.getLogger(__name__)
 
+FAULTS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a model, a library or odd data can raise while a site learns."""
+
 
 def build_client_app(site_of: Callable[[Context], Site]) -> ClientApp:
     """Return an app that answers training requests for the site of a context.
@@ -36,7 +47,7 @@ def build_client_app(site_of: Callable[[Context], Site]) -> ClientApp:
         except RefusedError as error:
             log.warning("%s refused: %s", site.name, error)
             return door.refuse(message, error.reason)
-        except (RuntimeError, ValueError, ArithmeticError) as error:
+        except FAULTS as error:
             # What broke may depend on the data: the terminal of the site hears it, nobody else.
             log.exception("%s could not learn", site.name, exc_info=error)
             return door.refuse(message, Reason.NOT_AVAILABLE)

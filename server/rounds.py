@@ -18,6 +18,7 @@ from tacit.models.trainable import Weights
 from tacit.privacy.chain import NO_ROWS, Receipt
 
 NO_REPLY = "no_reply"
+MALFORMED = "malformed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def run_rounds(
         number = state.round + 1
         requests = _requests(strategy, grid, plan, names, state, number)
         replies = list(grid.send_and_receive(requests, timeout=plan.timeout))
-        answers, failed = _sort_replies(replies, plan, names)
+        answers, failed = _sort_replies(replies, plan, names, state.weights)
         if len(answers) < plan.min_replies:
             raise _too_few(number, plan, answers, failed)
         record, _ = strategy.aggregate_train(number, _weighed(answers, plan))
@@ -159,10 +160,14 @@ def _requests(
 
 
 def _sort_replies(
-    replies: list[Message], plan: RunPlan, names: Mapping[int, str]
+    replies: list[Message], plan: RunPlan, names: Mapping[int, str], like: Weights
 ) -> tuple[dict[str, Message], dict[str, str]]:
-    """Divide replies into answers and failures, by site, in the order of names."""
-    by_site = {names[reply.metadata.src_node_id]: reply for reply in replies}
+    """Divide replies into answers and failures, by site, in the order of names.
+
+    An answer holds weights of the model's names and shapes, all finite, and a receipt; whatever
+    else a site sends is a failure of that site and not of the run.
+    """
+    by_site = {names.get(reply.metadata.src_node_id): reply for reply in replies}
     answers: dict[str, Message] = {}
     failed: dict[str, str] = {}
     for site in sorted(plan.sites):
@@ -171,9 +176,27 @@ def _sort_replies(
             failed[site] = NO_REPLY
         elif reply.has_error():
             failed[site] = reply.error.reason or "unknown"
+        elif not _well_formed(reply.content, like):
+            failed[site] = MALFORMED
         else:
             answers[site] = reply
     return answers, failed
+
+
+def _well_formed(content: RecordDict, like: Weights) -> bool:
+    arrays, receipt = content.array_records.get(ARRAYS), content.config_records.get(LEDGER)
+    if arrays is None or receipt is None or not {"count", "head"} <= receipt.keys():
+        return False
+    if not isinstance(receipt["count"], int) or not isinstance(receipt["head"], str):
+        return False
+    try:
+        weights = from_record(arrays)
+    except (TypeError, ValueError):
+        return False
+    return weights.keys() == like.keys() and all(
+        weights[name].shape == like[name].shape and bool(np.isfinite(weights[name]).all())
+        for name in like
+    )
 
 
 def _weighed(answers: Mapping[str, Message], plan: RunPlan) -> list[Message]:

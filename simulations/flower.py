@@ -7,6 +7,8 @@ from flwr.app import Context, RecordDict
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+__all__ = ["RUN_NUMBER", "SERVER_NODE", "Run", "become_server", "server_context", "site_context"]
+
 SERVER_NODE = 1
 RUN_NUMBER = 1
 

@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
-from simulations.flower import SERVER_NODE, become_server, site_context
+from simulations.flower import SERVER_NODE, Run, become_server, site_context
 
 Engine = Callable[[Sequence[tuple[Message, Context]]], list[Message]]
 """Answers a cohort's messages, in their order."""

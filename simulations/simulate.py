@@ -124,6 +124,9 @@ def _train_out(
     """Train to the end; return a sentence when a lost round left no budget for the last one."""
     try:
         train(arm, experiment, plan, state, ledgers, recorder.record)
+    except (KeyboardInterrupt, SystemExit):
+        recorder.say_how_to_resume()
+        raise
     except TooFewSitesError as error:
         done = recorder.last
         if done == 0 or not error.reasons or not set(error.reasons.values()) <= USED_UP:
@@ -155,6 +158,10 @@ class _Recorder:
         self._progress = progress
         self._privacy = arm.privacy if isinstance(arm.privacy, RecordPrivacy) else None
         self._epsilons = _epsilon_tables(plan, self._privacy)
+
+    def say_how_to_resume(self) -> None:
+        """Tell whoever stopped the run how it goes on."""
+        self._progress.say(f"stopped; to go on: tacit-simulate run.resume={self._own.path}")
 
     def record_start(self, state: State) -> None:
         """Record what the model is worth before training."""

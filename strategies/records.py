@@ -14,6 +14,5 @@ def to_record(weights: Weights) -> ArrayRecord:
 def from_record(record: ArrayRecord) -> Weights:
     """Unpack an array record as fp32: some strategies compute in fp64."""
     return {
-        name: np.asarray(array.numpy(), np.float32, order="C")
-        for name, array in record.items()
+        name: np.asarray(array.numpy(), np.float32, order="C") for name, array in record.items()
     }

@@ -129,10 +129,27 @@ def test_the_order_of_keys_says_nothing():
     assert request_hash(turned, WEIGHTS) == request_hash(CONFIG, WEIGHTS)
 
 
-@given(st.text(), st.text())
-def test_text_cannot_pass_for_another_request(run, model):
-    """A value that imitates the text of a neighbour does not give the neighbour's hash."""
-    one = {**CONFIG, "run": run, "model": model}
-    other = {**CONFIG, "run": run + model, "model": ""}
-    same = one == other
-    assert (request_hash(one, WEIGHTS) == request_hash(other, WEIGHTS)) is same
+tricky = st.text(alphabet="'\",: {}\\a1")
+
+
+@given(tricky, tricky, st.integers(0, 9), st.integers(0, 9))
+def test_text_cannot_pass_for_another_request(run, other_run, rounds, other_rounds):
+    """`rounds` and `run` are neighbours where the request is hashed."""
+    one = {**CONFIG, "rounds": rounds, "run": run}
+    other = {**CONFIG, "rounds": other_rounds, "run": other_run}
+    same = request_hash(one, WEIGHTS) == request_hash(other, WEIGHTS)
+    assert same is (one == other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"rounds": 1, "run": "2x"}, {"rounds": 12, "run": "x"}),
+        ({"run": "x', 'server-round': 3"}, {"run": "x", "server-round": 3}),
+        ({"run": "1"}, {"run": 1}),
+        ({"plan-divisor": 8}, {"plan-divisor": 8.0}),
+    ],
+)
+def test_these_are_two_requests(one, other):
+    hashes = {request_hash({**CONFIG, **fields}, WEIGHTS) for fields in (one, other)}
+    assert len(hashes) == 2

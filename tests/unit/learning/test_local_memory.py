@@ -56,6 +56,21 @@ def test_microbatches_are_halved_when_a_gpu_is_full(monkeypatch, most, sizes):
     assert tried == sizes
 
 
+def test_memory_may_run_out_when_some_parts_are_done(monkeypatch):
+    """What was summed before stays, and is not summed again."""
+    honest, tried = PerExampleGradients.__call__, []
+
+    def full_once(self, features, targets):
+        tried.append(len(features))
+        if len(tried) == 3:
+            raise torch.cuda.OutOfMemoryError("made up")
+        return honest(self, features, targets)
+
+    monkeypatch.setattr(PerExampleGradients, "__call__", full_once)
+    check_is_the_sum_by_hand(*make("mlp", 9), 1.4, replace(CPU, microbatch=3))
+    assert tried == [3, 3, 3, 2, 1]
+
+
 def test_one_example_that_does_not_fit_is_an_error(monkeypatch):
     out_of_memory_above(0, monkeypatch)
     with pytest.raises(torch.cuda.OutOfMemoryError):

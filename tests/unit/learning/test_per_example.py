@@ -136,6 +136,11 @@ def test_nothing_is_left_after_an_error():
     with pytest.raises(KeyError), PerExampleGradients(model):
         raise KeyError
     assert traces(model) == []
+    handle = model[0].register_full_backward_pre_hook(out_of_memory)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        batched(model, features, TARGETS)
+    handle.remove()
+    assert traces(model) == []
 
 
 @pytest.mark.parametrize("register", ["forward_pre_hook", "full_backward_pre_hook"])
@@ -195,6 +200,33 @@ def check_row_is_zero(model, features, targets, row, good):
     others = [n for n in range(len(features)) if n != row]
     assert all((gradient[row] == 0).all() for gradient in found)
     assert_close([g[others] for g in found], alone(model, good[others], targets[others]))
+
+
+def test_a_gradient_that_is_infinite_gets_zero():
+    """The scores are finite; the gradient of the first layer, 1e10 times 1e30, is not."""
+    first, last = nn.Linear(4, 6), nn.Linear(6, 3)
+    with torch.no_grad():
+        first.weight.zero_()
+        last.weight.copy_(torch.tensor([[1e10], [0.0], [0.0]]).expand(3, 6))
+    model, good = nn.Sequential(first, last), torch.zeros(5, 4)
+    spoilt = good.clone()
+    spoilt[2] = 1e30
+    (gradient,) = torch.autograd.grad(
+        nn.functional.cross_entropy(model(spoilt[2:3]), TARGETS[2:3]), [first.weight]
+    )
+    assert torch.isinf(gradient).all()
+    check_row_is_zero(model, spoilt, TARGETS, 2, good)
+
+
+@pytest.mark.parametrize("bad", [float("inf"), -float("inf")])
+def test_an_infinite_row_gets_zero_where_its_gradient_is_finite(bad):
+    """A frozen layer and tanh make of infinity an ordinary 1."""
+    model, features = models()["mlp"]
+    model[0].requires_grad_(False)
+    spoilt = features.clone()
+    spoilt[2] = torch.tensor([bad, 0, 0, 0])
+    assert torch.isfinite(model(spoilt)).all()
+    check_row_is_zero(model, spoilt, TARGETS, 2, features)
 
 
 @MODELS

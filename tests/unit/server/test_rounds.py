@@ -26,8 +26,9 @@ from server.rounds import State
 from simulations.flower import server_context
 from simulations.grid import LocalGrid, loop_engine
 from strategies.build import build_strategy
+from strategies.records import to_record
 from tacit.errors import RunDirectoryError, TooFewSitesError
-from tacit.messages import LEDGER, TrainRequest
+from tacit.messages import ARRAYS, LEDGER, TrainRequest
 from tacit.privacy.chain import NO_ROWS, Receipt
 
 
@@ -225,3 +226,27 @@ def test_the_server_app_runs_what_is_left():
     app(grid, server_context())
     assert [state.round for state in states] == [2, 3]
     assert same_bits(states[-1].weights, seen[-1][0].weights)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: content.pop(LEDGER),
+        lambda content: content.pop(ARRAYS),
+        lambda content: content.update({LEDGER: ConfigRecord({"count": "many", "head": "x"})}),
+        lambda content: content.update({ARRAYS: to_record({"w": np.zeros(3, np.float32)})}),
+        lambda content: content.update(
+            {ARRAYS: to_record({n: np.full_like(a, np.nan) for n, a in start_weights().items()})}
+        ),
+    ],
+    ids=["no receipt", "no weights", "odd receipt", "other shapes", "not finite"],
+)
+def test_a_malformed_reply_is_that_sites_failure(spoil):
+    def say(site, number, reply):
+        if site == "west":
+            spoil(reply.content)
+        return reply
+
+    _, [(_, outcome)] = run(Sites(say), plan=run_plan(rounds=1, min_replies=2))
+    assert outcome.failed == {"west": "malformed"}
+    assert outcome.replied == ("east", "north")
