@@ -111,6 +111,10 @@ class _Runner:
         plan = plan_of(arm, experiment, arm.key)
         with open_ledgers(arm, experiment, self._folder / arm.key) as ledgers:
             train(arm, experiment, plan, State(0, self._start), ledgers, on_round)
+            for ledger in ledgers.values():
+                # A ledger keeps the last reply; that of a baseline may hold weights without
+                # privacy, and nobody will ask for it again.
+                ledger.close_run(plan.run)
         return measure_weights(experiment, weights).evaluation
 
 

@@ -81,6 +81,7 @@ def simulate(
             save_checkpoint(path / directory.CHECKPOINT, run, state)
         with open_ledgers(arm, experiment, path / directory.LEDGER) as ledgers:
             recorder = _Recorder(own, experiment, arm, plan, ledgers, progress)
+            recorder.last = state.round
             if not resume:
                 recorder.record_start(state)
             note = _train_out(arm, experiment, plan, state, ledgers, recorder)

@@ -272,6 +272,9 @@ class Chain:
             yield
         except sqlite3.Error as error:
             self._explain(error)
+        except UnicodeDecodeError as error:
+            # SQLite's own text (a table's definition, say) may be what was changed.
+            raise self._damage(f"it holds text that cannot be read: {error.reason}") from error
         except OSError as error:
             raise RunDirectoryError(
                 f"{self.path}: its head cannot be kept: {error}; a charge that was written stays"

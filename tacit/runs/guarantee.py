@@ -185,6 +185,11 @@ def _not_protected(
             "The held-out measurements in this report (simulation only): they were taken without "
             "noise, and a deployed site does not release them."
         )
+        items.append(
+            "Baselines trained beside this run (simulation only): they use the same records, with "
+            "an ε of their own or none. The guarantee is of this run's model and of the messages "
+            "that made it."
+        )
     return tuple(items)
 
 

@@ -253,7 +253,7 @@ def read_history(path: Path) -> tuple[Round, ...]:
     """
     return tuple(
         decode(Round, _parse(line, where), where)
-        for number, line in enumerate(_text(path).splitlines(), 1)
+        for number, line in enumerate(_text(path).split("\n"), 1)
         if (where := f"{path.name}, line {number}") and line.strip()
     )
 

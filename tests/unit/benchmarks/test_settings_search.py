@@ -94,7 +94,8 @@ def test_the_best_is_chosen_and_everything_is_kept(tmp_path):
     scores = [{arm: [0.5 + 0.001 * i for i in range(len(g))] for arm, g in arms.items()}] * 2
     rows = tried(scores, "heart_disease")
     assert best(rows, "alone").setting == arms["alone"][-1]
-    assert best([Tried("a", Setting(1, 1, 1), 0.6, 0), Tried("a", Setting(2, 1, 1), 0.6, 0)], "a")
+    equals = [Tried("a", Setting(n, 1, 1), 0.6, 0) for n in (1, 2)]
+    assert best(equals, "a").setting.rounds == 1
     write_csv(rows, tmp_path / "tried.csv")
     with (tmp_path / "tried.csv").open() as file:
         assert len(list(csv.DictReader(file))) == sum(len(grid) for grid in arms.values())

@@ -190,10 +190,10 @@ def test_what_is_frozen_may_be_broadcast():
 
 def test_a_fresh_head_does_not_hide_the_layers_below():
     """Zero weights in the head make every gradient below them zero, right or wrong."""
-    model = Mixing()
+    model = Positions(3)
     nn.init.zeros_(model.head.weight)
-    with pytest.raises(ModelError, match="are wrong for this model"):
-        checked(model, (4,))
+    with pytest.raises(ModelError, match=r"positions.weight are wrong for this model"):
+        checked(model, (3, 3))
 
 
 def test_a_sum_of_gradients_that_is_wrong_by_a_percent_is_found(monkeypatch):
