@@ -25,6 +25,7 @@ def save_checkpoint(folder: Path, run: str, state: State) -> None:
     about = {
         "format": FORMAT,
         "run": run,
+        "model": state.model,
         "round": str(state.round),
         "receipts": json.dumps({s: [r.count, r.head] for s, r in state.receipts.items()}),
         "order": json.dumps(list(state.weights)),
@@ -62,6 +63,7 @@ def load_checkpoint(folder: Path) -> tuple[str, State]:
                 if name.startswith("memory/")
             },
             receipts={s: Receipt(*r) for s, r in json.loads(about["receipts"]).items()},
+            model=about["model"],
         )
         return about["run"], state
     except (SafetensorError, KeyError, ValueError, TypeError, struct.error) as error:

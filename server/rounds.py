@@ -56,13 +56,15 @@ class RunPlan:
 class State:
     """All that the next round depends on.
 
-    `round` is the last complete round; 0 before the first.
+    `round` is the last complete round; 0 before the first. `model` is the SHA-256 of what does not
+    travel of the model: the weights belong to it alone.
     """
 
     round: int
     weights: Weights
     memory: Memory = field(default_factory=dict)
     receipts: Mapping[str, Receipt] = field(default_factory=dict)
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,11 @@ def run_rounds(
             raise TooFewSitesError(f"round {number}: the strategy made no model of the replies")
         weights = _in_order_of(state.weights, from_record(record))
         state = State(
-            number, weights, remembered(strategy, weights), _receipts(state.receipts, answers)
+            number,
+            weights,
+            remembered(strategy, weights),
+            _receipts(state.receipts, answers),
+            state.model,
         )
         outcome = RoundOutcome(
             number,

@@ -24,7 +24,7 @@ from simulations.experiment import (
 from simulations.progress import LiveProgress
 from simulations.summary import summarise
 from simulations.training import open_ledgers, train
-from tacit.errors import TooFewSitesError
+from tacit.errors import ModelError, TooFewSitesError
 from tacit.models.trainable import trainable_weights
 from tacit.privacy.accounting import epsilon_by_steps
 from tacit.privacy.events import GaussianSteps
@@ -66,12 +66,17 @@ def simulate(
     arm = main_arm(experiment)
     run = secrets.token_hex(8)
     plan = plan_of(arm, experiment, run)
-    start = State(0, trainable_weights(experiment.shared.module))
+    start = State(0, trainable_weights(experiment.shared.module), model=experiment.model_sha256)
     # Each site keeps its last reply, beside the checkpoint and the final weights.
     size = sum(array.nbytes for array in start.weights.values())
     with claim(path, resume=resume, needed=size * (len(plan.sites) + 3)) as own:
         if resume:
             run, state = load_checkpoint(path / directory.CHECKPOINT)
+            if state.model != experiment.model_sha256:
+                raise ModelError(
+                    f"run.resume={path}: the run was made with model {state.model[:12]}… and this "
+                    f"is {experiment.model_sha256[:12]}…: were its pretrained weights exchanged?"
+                )
             plan = replace(plan, run=run)
             own.keep_history_through(state.round)
             progress.say(f"resuming {path} after round {state.round} of {plan.rounds}")
