@@ -72,6 +72,7 @@ def test_no_key_and_no_generator_state_is_ever_written(run, tmp_path, monkeypatc
     }
     assert set(json.loads(header)["__metadata__"]) == {
         "format",
+        "model",
         "run",
         "round",
         "receipts",
