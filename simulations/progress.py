@@ -13,9 +13,9 @@ from rich.text import Text
 
 from tacit.runs.guarantee import format_epsilon
 from tacit.runs.results import Results, Round
+from tacit.runs.summary import MAJORITY
 from tacit.runs.sweep import SweepRow
 
-MAJORITY: Final = "majority_class"
 LOSS_ON: Final = {"held_out (simulation only)": "held-out rows (simulation only)"}
 LINES: Final = 10
 """Lines that a part of the work leaves in a file, at most."""

@@ -27,6 +27,7 @@ from tacit.runs.results import (
     SiteSpending,
     Timing,
 )
+from tacit.runs.summary import MAJORITY
 from tacit.settings import RecordPrivacy, Settings
 
 
@@ -98,7 +99,7 @@ def summarise(
         ),
         strategy=settings.strategy.name,
         evaluation=measured.evaluation,
-        baselines={"majority_class": majority_class(experiment.data, card.metric)},
+        baselines={MAJORITY: majority_class(experiment.data, card.metric)},
         comparison=beside.rows,
         single_models=beside.single_models,
         calibration=calibrations(predicted, experiment.data),

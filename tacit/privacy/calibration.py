@@ -6,13 +6,12 @@ The answer is rounded up and then checked: the ε of the σ returned is never ab
 import hashlib
 import json
 import math
-import os
-import tempfile
 from decimal import ROUND_CEILING, Context
 from importlib.metadata import version
 from pathlib import Path
 
 from tacit.errors import ConfigurationError
+from tacit.files import replace_file
 from tacit.privacy.accounting import Accountant
 from tacit.privacy.accounting import epsilon as epsilon_of
 from tacit.privacy.events import GaussianSteps
@@ -161,8 +160,4 @@ def _read(path: Path, question: dict[str, object]) -> float | None:
 
 def _write(path: Path, answer: dict[str, object]) -> None:
     """Write whole or not at all: two runs may ask the same question at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(answer, file, indent=1)
-    os.replace(draft, path)
+    replace_file(path, json.dumps(answer, indent=1).encode())

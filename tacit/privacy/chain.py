@@ -11,7 +11,6 @@ somebody else keeps, `Chain.check_receipt`, finds that.
 
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tacit.errors import ConfigurationError, LedgerError, RunDirectoryError
+from tacit.files import replace_file
 
 FORMAT = b"tacit-ledger-row/1\0"
 """First bytes of what is hashed, so that no hash made elsewhere is ever one of ours."""
@@ -248,17 +248,8 @@ class Chain:
             raise self._damage(f"its head, {self._head_path}, cannot be read: {error}") from error
 
     def _write_head(self, head: Receipt) -> None:
-        new = self._head_path.with_name(self._head_path.name + ".new")
-        with new.open("w", encoding="ascii") as file:
-            file.write(json.dumps({"format": HEAD_FORMAT, **asdict(head)}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._head_path)
-        directory = os.open(self._head_path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        text = json.dumps({"format": HEAD_FORMAT, **asdict(head)}) + "\n"
+        replace_file(self._head_path, text.encode("ascii"))
 
     def _damage(self, what: str) -> LedgerError:
         return LedgerError(
