@@ -171,9 +171,9 @@ def steps_of(case: Case, batch: int, device: torch.device) -> dict[str, Callable
         return Stream.seeded(0, case.name, number, "coins")
 
     def ours(plan: RoundPlan) -> Callable[[int], None]:
-        own, noise = deepcopy(model), Stream.from_system()
+        own, system = deepcopy(model), Stream.from_system()
         return lambda number: train_round(
-            own, data, plan, coins=coins(number), noise=noise, compute=compute
+            own, data, plan, coins=coins(number), noise=system, layers=system, compute=compute
         )
 
     step_opacus = _opacus_step(deepcopy(model), data, batch)

@@ -158,6 +158,7 @@ def _train(
                 plan,
                 coins=Stream.seeded(seed, site, number, "coins"),
                 noise=Stream.seeded(seed, site, number, "noise"),
+                layers=Stream.seeded(seed, site, number, "layers"),
                 compute=Compute(torch.device("cpu")),
             )
             replies.append((size / total, trainable_weights(model)))

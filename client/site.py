@@ -124,6 +124,7 @@ def learn(site: Site, admitted: Admitted) -> Weights:
             admitted.request.plan,
             coins=site.streams(admitted.request.round, "coins"),
             noise=site.streams(admitted.request.round, "noise"),
+            layers=site.streams(admitted.request.round, "layers"),
             compute=site.compute,
             on_step=count,
         )

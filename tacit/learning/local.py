@@ -5,14 +5,15 @@ with a Poisson sample, a public number of steps and a public divisor: sum of cli
 gradients in fp32, plus Gaussian noise, divided by a constant.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from tacit.domains.domain import Examples
-from tacit.learning.per_example import PerExampleGradients
+from tacit.learning.per_example import PerExampleGradients, usable_losses
 from tacit.learning.plan import RoundPlan
 from tacit.privacy.randomness import Stream
 
@@ -51,6 +52,7 @@ def train_round(
     *,
     coins: Stream,
     noise: Stream,
+    layers: Stream,
     compute: Compute,
     on_step: Callable[[int], None] = lambda begun: None,
 ) -> None:
@@ -64,26 +66,27 @@ def train_round(
         The site's rows; a batch is moved to the device when it is drawn.
     plan
         What to compute.
-    coins, noise
-        Streams for the Poisson samples and for the noise.
+    coins, noise, layers
+        Streams for the Poisson samples, for the noise, and for layers that are random (dropout).
+        The last protects nobody.
     on_step
         Called with the number of steps begun, before each step touches data.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    for step in range(1, plan.steps + 1):
-        on_step(step)
-        drawn = coins.coins(len(data), plan.sampling_rate)
-        features = data.features[drawn].to(compute.device)
-        targets = data.targets[drawn].to(compute.device)
-        if plan.clipping_norm is None or plan.noise_multiplier is None:
-            sums = _plain_sum(model, parameters, features, targets, compute)
-        else:
-            sums = clipped_sum(model, features, targets, plan.clipping_norm, compute)
-            deviation = plan.noise_multiplier * plan.clipping_norm
-            _add_noise(sums, noise, deviation)
-        with torch.no_grad():
-            for parameter, total in zip(parameters, sums, strict=True):
-                parameter.sub_(total, alpha=plan.learning_rate / plan.divisor)
+    with _random_layers(layers, compute.device):
+        for step in range(1, plan.steps + 1):
+            on_step(step)
+            drawn = coins.coins(len(data), plan.sampling_rate)
+            features = data.features[drawn].to(compute.device)
+            targets = data.targets[drawn].to(compute.device)
+            if plan.clipping_norm is None or plan.noise_multiplier is None:
+                sums = plain_sum(model, features, targets, compute)
+            else:
+                sums = clipped_sum(model, features, targets, plan.clipping_norm, compute)
+                _add_noise(sums, noise, plan.noise_multiplier * plan.clipping_norm)
+            with torch.no_grad():
+                for parameter, total in zip(parameters, sums, strict=True):
+                    parameter.sub_(total, alpha=plan.learning_rate / plan.divisor)
 
 
 def clipped_sum(
@@ -101,21 +104,12 @@ def clipped_sum(
         One fp32 tensor for each trainable parameter, in the order of the model. Zeros for an
         empty batch.
     """
-    sums = [torch.zeros_like(p, dtype=torch.float32) for p in model.parameters() if p.requires_grad]
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    sums = _zeros(parameters)
     if len(features) == 0:
         return sums
-    size = compute.microbatch or len(features)
     with PerExampleGradients(model, compute.precision, compute.loss_scale) as per_example:
-        start = 0
-        while start < len(features):
-            part = slice(start, start + size)
-            try:
-                gradients = per_example(features[part], targets[part])
-            except torch.cuda.OutOfMemoryError:
-                if size == 1:
-                    raise
-                size = -(-size // 2)
-                continue
+        for gradients in _in_passes(per_example, features, targets, compute.microbatch):
             norms = _norms(gradients)
             # A norm that overflows belongs to a gradient that cannot be scaled: it becomes zero.
             factors = torch.where(
@@ -123,8 +117,60 @@ def clipped_sum(
             )
             for total, gradient in zip(sums, gradients, strict=True):
                 total += torch.einsum("n,n...->...", factors, gradient)
-            start += size
     return sums
+
+
+def plain_sum(
+    model: nn.Module, features: torch.Tensor, targets: torch.Tensor, compute: Compute
+) -> list[torch.Tensor]:
+    """Sum gradients as they are, those of unusable rows left out: training without privacy.
+
+    Returns
+    -------
+    list of Tensor
+        As `clipped_sum` does.
+    """
+    model.train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def gradients_of(x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
+        losses, _ = usable_losses(model, x, y, compute.precision)
+        found = torch.autograd.grad(
+            (losses * compute.loss_scale).sum(), parameters, materialize_grads=True
+        )
+        return [gradient.float() / compute.loss_scale for gradient in found]
+
+    sums = _zeros(parameters)
+    for gradients in _in_passes(gradients_of, features, targets, compute.microbatch):
+        for total, gradient in zip(sums, gradients, strict=True):
+            total += gradient
+    return sums
+
+
+def _zeros(parameters: list[nn.Parameter]) -> list[torch.Tensor]:
+    return [torch.zeros_like(p, dtype=torch.float32) for p in parameters]
+
+
+def _in_passes(
+    work: Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]],
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    microbatch: int | None,
+) -> Iterator[list[torch.Tensor]]:
+    """Work through a batch in passes of at most `microbatch`, smaller ones when memory is short."""
+    size = microbatch or max(len(features), 1)
+    start = 0
+    while start < len(features):
+        part = slice(start, start + size)
+        try:
+            done = work(features[part], targets[part])
+        except torch.cuda.OutOfMemoryError:
+            if size == 1:
+                raise
+            size = -(-size // 2)
+            continue
+        yield done
+        start += size
 
 
 def _norms(gradients: list[torch.Tensor]) -> torch.Tensor:
@@ -136,25 +182,13 @@ def _norms(gradients: list[torch.Tensor]) -> torch.Tensor:
     return squares.sqrt().float()
 
 
-def _plain_sum(
-    model: nn.Module,
-    parameters: list[nn.Parameter],
-    features: torch.Tensor,
-    targets: torch.Tensor,
-    compute: Compute,
-) -> list[torch.Tensor]:
-    """Sum of gradients without clipping: training without privacy."""
-    model.train()
-    sums = [torch.zeros_like(p, dtype=torch.float32) for p in parameters]
-    size = compute.microbatch or max(len(features), 1)
-    for start in range(0, len(features), size):
-        x, y = features[start : start + size], targets[start : start + size]
-        loss = nn.functional.cross_entropy(model(x).float(), y, reduction="sum")
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        for total, gradient in zip(sums, gradients, strict=True):
-            if gradient is not None:
-                total += gradient.float()
-    return sums
+@contextmanager
+def _random_layers(stream: Stream, device: torch.device) -> Iterator[None]:
+    """Let layers that draw from torch's global generators draw what `stream` fixes."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(stream.seed())
+        yield
 
 
 def _add_noise(sums: list[torch.Tensor], noise: Stream, deviation: float) -> None:

@@ -8,6 +8,42 @@ import torch
 from torch import nn
 
 
+def usable_losses(
+    model: nn.Module, features: torch.Tensor, targets: torch.Tensor, precision: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute the loss of each example.
+
+    Parameters
+    ----------
+    model
+        Maps examples [n, ...] to scores [n, classes].
+    features, targets
+        Examples [n, ...] and their classes [n].
+    precision
+        Type of the forward pass.
+
+    Returns
+    -------
+    losses : Tensor
+        fp32 [n]; zero, and without gradient, for an unusable row.
+    usable : Tensor
+        bool [n]: the row's features are finite and its target is a class.
+    """
+    usable = torch.isfinite(features).flatten(1).all(1)
+    features = torch.where(usable.view(-1, *[1] * (features.dim() - 1)), features, 0)
+    with torch.autocast(
+        features.device.type,
+        dtype=precision if precision != torch.float32 else torch.bfloat16,
+        enabled=precision != torch.float32,
+    ):
+        scores = model(features)
+    usable &= (targets >= 0) & (targets < scores.shape[1])
+    losses = nn.functional.cross_entropy(
+        scores.float(), torch.where(usable, targets, 0), reduction="none"
+    )
+    return losses * usable, usable
+
+
 class PerExampleGradients:
     """Per-example gradients of a classification loss.
 
@@ -64,24 +100,13 @@ class PerExampleGradients:
         its entries do not sum to a finite number (nor, then, do their squares).
         """
         self._forget_pass()
-        usable = torch.isfinite(features).flatten(1).all(1)
-        features = torch.where(usable.view(-1, *[1] * (features.dim() - 1)), features, 0)
-        with torch.autocast(
-            features.device.type,
-            dtype=self._precision if self._precision != torch.float32 else torch.bfloat16,
-            enabled=self._precision != torch.float32,
-        ):
-            scores = self._hooked(features)
-        usable &= (targets >= 0) & (targets < scores.shape[1])
-        losses = nn.functional.cross_entropy(
-            scores.float(), torch.where(usable, targets, 0), reduction="none"
-        )
+        losses, usable = usable_losses(self._hooked, features, targets, self._precision)
         self._hooked.zero_grad()
         with warnings.catch_warnings():
             # Opacus hooks layers whose input needs no gradient (features): torch warns that the
             # hook sees the gradient of outputs only, which is the one that Opacus uses.
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            torch.autograd.backward((losses * usable * self._loss_scale).sum())
+            torch.autograd.backward((losses * self._loss_scale).sum())
         gradients = [self._take(parameter, len(features)) for parameter in self._parameters]
         # A row's sum is finite only if all its terms are; asking each term takes 50 times as long.
         sums = torch.stack([g.reshape(len(g), -1).sum(1) for g in gradients])

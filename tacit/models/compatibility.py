@@ -60,6 +60,13 @@ def _refused_layers(model: nn.Module) -> list[str]:
     return complaints
 
 
+def _still(model: nn.Module) -> None:
+    """Let dropout pass everything: its draws differ between a batch and its examples alone."""
+    for layer in model.modules():
+        if isinstance(layer, nn.modules.dropout._DropoutNd):
+            layer.eval()
+
+
 def _compare_with_autograd(model: nn.Module, inputs: tuple[int, ...]) -> None:
     from tacit.learning.per_example import PerExampleGradients
 
@@ -75,6 +82,7 @@ def _compare_with_autograd(model: nn.Module, inputs: tuple[int, ...]) -> None:
             p.add_(0.1 * torch.rand(p.shape, generator=generator).to(device))
     try:
         with PerExampleGradients(model) as per_example:
+            _still(model)
             batched = per_example(examples, targets)
         for row in range(3):
             loss = nn.functional.cross_entropy(model(examples[row : row + 1]), targets[:1])
@@ -86,8 +94,9 @@ def _compare_with_autograd(model: nn.Module, inputs: tuple[int, ...]) -> None:
                 if (gradients[row] - expected).abs().max().item() > bound:
                     raise ModelError(
                         f"Opacus's per-example gradients of {name} are wrong for this model: its "
-                        f"examples mix in a batch, or the weight is computed once and broadcast. "
-                        f"Freeze that layer, or make its input have the batch as first dimension"
+                        f"examples mix in a batch, the weight is computed once and broadcast, or "
+                        f"the forward pass draws random numbers outside a Dropout layer. Freeze "
+                        f"that layer, or make its input have the batch as first dimension"
                     )
     except (RuntimeError, ValueError, NotImplementedError, AttributeError, IndexError) as error:
         raise ModelError(

@@ -171,6 +171,16 @@ class Stream:
         # Words are signed, so both sides are shifted down by 2**63.
         return self._words(_count(n)) < int(rate * 2.0**64) - 2**63
 
+    def seed(self) -> int:
+        """Draw a seed for a generator that protects nobody, at least 0 and below 2**63.
+
+        Raises
+        ------
+        TacitError
+            The process was forked since the stream was opened.
+        """
+        return int(self._words(1).item()) & _LOW_63_BITS
+
     def _words(self, n: int) -> torch.Tensor:
         """Take the next n 64-bit words of the keystream, as int64 over its whole range."""
         if os.getpid() != self._process:

@@ -31,12 +31,6 @@ from tacit.privacy.policy import Reason
 from tacit.privacy.randomness import Stream
 
 
-@pytest.fixture
-def ledger(tmp_path):
-    with open_ledger(tmp_path) as opened:
-        yield opened
-
-
 def charged_at_every_touch(tmp_path, ledger):
     rows = WatchedRows(tmp_path / "north.sqlite")
     app_of(make_site(ledger, data=rows))(ask())
@@ -103,34 +97,25 @@ def test_a_crash_between_charge_and_reply(tmp_path, seed):
         assert same == (seed is not None)
 
 
-def keys_drawn(tmp_path, monkeypatch, streams):
-    """Keys of every stream that a site opens for a round, a crash, and the round again."""
-    keys = []
-    honest = Stream.__init__
-
-    def noted(stream, key, *, predictable):
-        keys.append(key)
-        honest(stream, key, predictable=predictable)
-
-    monkeypatch.setattr(Stream, "__init__", noted)
+def learn_over_a_crash(tmp_path, streams):
+    """A round, a crash, and the round again, with streams opened anew."""
     for _ in range(2):
         with open_ledger(tmp_path) as ledger:
             site = replace(make_site(ledger), streams=streams())
             learn(site, admit(site, ask()))
-    return keys
 
 
-def test_no_noise_is_used_twice_over_a_crash(tmp_path, monkeypatch):
-    keys = keys_drawn(tmp_path, monkeypatch, system_streams)
-    assert len(keys) == 4
-    assert len(set(keys)) == 4
+def test_no_noise_is_used_twice_over_a_crash(tmp_path, stream_keys):
+    learn_over_a_crash(tmp_path, system_streams)
+    assert len(stream_keys) == 6
+    assert len(set(stream_keys)) == 6
     kept = [path.read_bytes() for path in tmp_path.iterdir()]
-    assert not any(key in content for key in keys for content in kept)
+    assert not any(key in content for key in stream_keys for content in kept)
 
 
-def test_noise_used_twice_over_a_crash_is_seen(tmp_path, monkeypatch):
-    keys = keys_drawn(tmp_path, monkeypatch, lambda: seeded_streams(0, "north"))
-    assert len(set(keys)) == 2
+def test_noise_used_twice_over_a_crash_is_seen(tmp_path, stream_keys):
+    learn_over_a_crash(tmp_path, lambda: seeded_streams(0, "north"))
+    assert len(set(stream_keys)) == 3
 
 
 class Interrupting:

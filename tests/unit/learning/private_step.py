@@ -110,6 +110,7 @@ def trained(model, data, plan, *, coins=None, noise=None, compute=CPU, **more):
         plan,
         coins=coins or stream("coins"),
         noise=noise or stream("noise"),
+        layers=stream("layers"),
         compute=compute,
         **more,
     )

@@ -272,6 +272,8 @@ def test_frozen_weights_stay_and_take_no_noise():
     model[0].requires_grad_(False)
     before = model[0].weight.clone()
     noise = Recorder(stream("noise"))
-    local.train_round(model, data, STEP, coins=stream("coins"), noise=noise, compute=CPU)
+    local.train_round(
+        model, data, STEP, coins=stream("coins"), noise=noise, layers=stream("layers"), compute=CPU
+    )
     assert torch.equal(model[0].weight, before)
     assert [len(drawn) for drawn in noise.normals_drawn] == [6 * 3 + 3]

@@ -14,7 +14,6 @@ from private_step import (
     stream,
     sum_by_hand,
     summed,
-    trained,
 )
 from torch import nn
 
@@ -122,8 +121,15 @@ def test_the_sum_is_fp32_and_zero_for_an_empty_batch():
 
 def test_the_model_is_usable_by_plain_torch_afterwards():
     model, data = make("mlp", 5)
-    trained(model, data, STEP)
-    local.train_round(model, data, STEP, coins=stream("coins"), noise=stream("noise"), compute=CPU)
+    local.train_round(
+        model,
+        data,
+        STEP,
+        coins=stream("coins"),
+        noise=stream("noise"),
+        layers=stream("layers"),
+        compute=CPU,
+    )
     assert not any(layer._forward_hooks or layer._backward_hooks for layer in model.modules())
     assert all(p.grad is None and vars(p) == {} for p in model.parameters())
     loss = nn.functional.cross_entropy(model(data.features), data.targets)
