@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ def prepare(
         Configuration, data, model or weights cannot be used; nothing was spent.
     """
     torch.set_num_threads(settings.engine.threads)
-    cache = Path(settings.cache) if settings.cache else default_cache()
+    cache = _usable(Path(settings.cache) if settings.cache else default_cache())
     domain: Domain = make("domain", settings.domain)
     sizes = dict(sorted(domain.declared_sizes.items()))
     check_sizes(sizes, settings)
@@ -184,6 +185,17 @@ def default_cache() -> Path:
     """Folder for what can be computed again: the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "tacit"
+
+
+def _usable(cache: Path) -> Path:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            return cache
+    except OSError as error:
+        raise ConfigurationError(
+            f"cache={cache}: cannot be made or written ({error.strerror}): set cache=PATH"
+        ) from error
 
 
 def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:

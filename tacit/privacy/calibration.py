@@ -54,7 +54,8 @@ def noise_multiplier(
     Raises
     ------
     ConfigurationError
-        ε or δ is out of range, or δ is so large that no noise would be needed.
+        ε or δ is out of range, δ is so large that no noise would be needed, or both are so small
+        that floating point cannot tell what a run costs.
     ValueError
         `sampling_rate` or `steps` is out of range.
     """
@@ -133,9 +134,17 @@ def _root(epsilon: float, delta: float, sampling_rate: float, steps: int) -> flo
     """Return σ at which the run costs ε, to 0.002 %, on either side."""
     from scipy.optimize import brentq
 
+    # Sampling never costs more than taking part in every step, whose σ is known.
+    most = _full_batch(epsilon, delta, steps)
     high = 1.0
-    while _cost(high, delta, sampling_rate, steps, Accountant.RDP) > epsilon:
+    while high < most and _cost(high, delta, sampling_rate, steps, Accountant.RDP) > epsilon:
         high *= 2  # RDP never needs less noise than PLD
+    high = min(high, most)
+    if _cost(high, delta, sampling_rate, steps) > epsilon:
+        raise ConfigurationError(
+            f"privacy.epsilon={epsilon:g} at privacy.delta={delta:g} is below what can be computed "
+            f"for {steps} steps at sampling rate {sampling_rate:g}: take a larger ε or δ"
+        )
     low = high / 2
     while _cost(low, delta, sampling_rate, steps) <= epsilon:
         high, low = low, low / 2

@@ -172,3 +172,20 @@ def test_a_weaker_answer_would_be_seen(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(calibration, "_cost", lambda *plan: QUESTION[0])
     weak = noise_multiplier(*QUESTION, cache=tmp_path)
     assert cost(weak, *QUESTION[1:]) > QUESTION[0]
+
+
+@pytest.mark.parametrize(
+    ("budget", "delta", "rate", "steps"),
+    [(1e-3, 1e-9, 16 / 70, 10), (1e-4, 1e-9, 0.01, 100), (0.02, 1e-6, 0.001, 10_000)],
+)
+def test_a_budget_below_what_rdp_can_say_is_calibrated_all_the_same(budget, delta, rate, steps):
+    sigma = noise_multiplier(budget, delta, rate, steps)
+    assert epsilon([GaussianSteps(sigma, rate, steps, 1.0)], delta) <= budget
+    assert epsilon([GaussianSteps(0.98 * sigma, rate, steps, 1.0)], delta) > budget
+    # Sampling never costs more than taking part in every step.
+    assert sigma <= noise_multiplier(budget, delta, 1.0, steps)
+
+
+def test_a_budget_below_floating_point_is_refused():
+    with pytest.raises(ConfigurationError, match=r"epsilon=1e-06 .* below what can be computed"):
+        noise_multiplier(1e-6, 1e-12, 0.01, 1000)
