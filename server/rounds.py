@@ -16,9 +16,12 @@ from tacit.learning.plan import RoundPlan
 from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, WEIGHT, TrainRequest
 from tacit.models.trainable import Weights
 from tacit.privacy.chain import NO_ROWS, Receipt
+from tacit.privacy.policy import Reason
 
 NO_REPLY = "no_reply"
 MALFORMED = "malformed"
+KNOWN = frozenset(Reason)
+"""Reasons that a site may give: whatever else it writes stays out of logs, history and report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,7 @@ def _sort_replies(
         if reply is None:
             failed[site] = NO_REPLY
         elif reply.has_error():
-            failed[site] = reply.error.reason or "unknown"
+            failed[site] = reply.error.reason if reply.error.reason in KNOWN else MALFORMED
         elif not _well_formed(reply.content, like):
             failed[site] = MALFORMED
         else:

@@ -3,11 +3,19 @@
 Written for Flower 1.41; `tests/unit/simulations/test_flower.py` fails when a newer one moves them.
 """
 
-from flwr.app import Context, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-__all__ = ["RUN_NUMBER", "SERVER_NODE", "Run", "become_server", "server_context", "site_context"]
+__all__ = [
+    "RUN_NUMBER",
+    "SERVER_NODE",
+    "Run",
+    "become_server",
+    "name_message",
+    "server_context",
+    "site_context",
+]
 
 SERVER_NODE = 1
 RUN_NUMBER = 1
@@ -19,6 +27,11 @@ def become_server() -> Run:
     TaskIdentity.run_id = RUN_NUMBER
     TaskIdentity.node_id = SERVER_NODE
     return Run.create_empty(RUN_NUMBER)
+
+
+def name_message(message: Message, name: str) -> None:
+    """Give a message its id: Flower does so on the way, and here there is no way."""
+    message.metadata.__dict__["_message_id"] = name
 
 
 def site_context(node_id: int, site: str) -> Context:

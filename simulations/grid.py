@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid
 
-from simulations.flower import SERVER_NODE, Run, become_server, site_context
+from simulations.flower import SERVER_NODE, Run, become_server, name_message, site_context
 
 Engine = Callable[[Sequence[tuple[Message, Context]]], list[Message]]
 """Answers a cohort's messages, in their order."""
@@ -66,8 +66,7 @@ class LocalGrid(Grid):
         for message in messages:
             node = message.metadata.dst_node_id
             self._sent += 1
-            # Flower gives a message its id on the way; here there is no way.
-            message.metadata.__dict__["_message_id"] = f"message-{self._sent}"
+            name_message(message, f"message-{self._sent}")
             cohort.append((message, site_context(node, self.names[node])))
         ids = [message.metadata.message_id for message, _ in cohort]
         self._replies.update(zip(ids, self._engine(cohort), strict=True))

@@ -73,7 +73,7 @@ class TrainRequest:
         Raises
         ------
         ConfigurationError
-            A key is missing, unknown, or of another type.
+            A key is missing, unknown or of another type, or the round is not of the run.
         """
         rest = dict(config)
         try:
@@ -89,6 +89,10 @@ class TrainRequest:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(f"a request cannot be read: {error!r}") from error
+        if not 1 <= request.round <= request.rounds:
+            raise ConfigurationError(
+                f"a request is for round {request.round} of {request.rounds}: rounds count from 1"
+            )
         if rest:
             raise ConfigurationError(f"a request has unknown keys: {', '.join(sorted(rest))}")
         return request

@@ -26,10 +26,10 @@ positive = st.floats(min_value=1e-6, max_value=1e6)
 private = st.tuples(positive, positive)
 counts = st.integers(1, 2**31)
 requests = st.builds(
-    TrainRequest,
+    lambda round, later, **more: TrainRequest(round=round, rounds=round + later, **more),
     run=st.text(),
     round=counts,
-    rounds=counts,
+    later=st.integers(0, 2**31),
     model=st.text(),
     plan=st.builds(
         lambda steps, rate, divisor, learning_rate, noise: RoundPlan(
@@ -74,6 +74,12 @@ def test_a_missing_key_is_refused(key):
 def test_an_unknown_key_is_refused_by_name(key):
     with pytest.raises(ConfigurationError, match=key):
         TrainRequest.from_config({**CONFIG, key: 1})
+
+
+@pytest.mark.parametrize("round", [-1, 0, 6])
+def test_a_round_that_is_not_of_the_run_is_refused(round):
+    with pytest.raises(ConfigurationError, match=f"round {round} of 5"):
+        TrainRequest.from_config({**CONFIG, "server-round": round})
 
 
 OF_ANOTHER_TYPE = {str: [7, b"run", None], int: ["2", 2.0, True, None], float: ["0.5", True, [1.0]]}

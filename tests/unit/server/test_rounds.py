@@ -250,3 +250,11 @@ def test_a_malformed_reply_is_that_sites_failure(spoil):
     _, [(_, outcome)] = run(Sites(say), plan=run_plan(rounds=1, min_replies=2))
     assert outcome.failed == {"west": "malformed"}
     assert outcome.replied == ("east", "north")
+
+
+@pytest.mark.parametrize("written", ["row 17: age=212", "", "BUDGET"])
+def test_what_a_site_writes_beside_the_closed_list_goes_no_further(written):
+    with pytest.raises(TooFewSitesError) as caught:
+        run(Sites(refusing("west", written)))
+    assert caught.value.reasons == {"west": "malformed"}
+    assert "age=212" not in str(caught.value)
