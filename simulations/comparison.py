@@ -4,6 +4,7 @@ Every baseline starts from the same shared model and gets settings of its own, c
 search as the run's (``python -m benchmarks.settings``).
 """
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,16 +12,20 @@ from pathlib import Path
 
 import torch
 
+from server.checkpoint import save_checkpoint
 from server.rounds import RoundOutcome, State
 from simulations.experiment import Arm, Experiment, main_arm, measure_weights, plan_of
-from simulations.training import open_ledgers, train
+from simulations.training import open_ledgers, resumable, train_out
 from tacit.domains.domain import Examples
 from tacit.models.trainable import Weights
+from tacit.runs.directory import CHECKPOINT
+from tacit.runs.encoding import encode, write_text
 from tacit.runs.evaluation import Direction, Evaluation, evaluation
-from tacit.runs.results import Comparison
+from tacit.runs.results import Comparison, read_as
 from tacit.settings import BaselineTraining, NoPrivacy, RecordPrivacy
 
 POOLED = "pooled"
+MEASURED = "measured.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +33,12 @@ class Beside:
     """What was measured beside a run; nothing unless it was asked for.
 
     `rows` stand beside the run's own in the report; `single_models` is each site's own model, by
-    site, measured at all sites.
+    site, measured at all sites; `notes` says where a baseline ended early.
     """
 
     rows: tuple[Comparison, ...] = ()
     single_models: Mapping[str, Evaluation] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def compare(
@@ -50,12 +56,10 @@ def compare(
     start
         Trainable weights that the run started from.
     folder
-        For the baselines' ledgers; emptied first, since a baseline is never resumed.
+        For what each baseline leaves: its ledgers and what was measured.
     on_round
         Called with a baseline's title, its rounds done and its rounds in all.
     """
-    if folder.exists():
-        shutil.rmtree(folder)
     privacy = experiment.settings.privacy
     epsilon = privacy.epsilon if isinstance(privacy, RecordPrivacy) else None
     suffix = "without privacy" if epsilon is None else "under the same ε"
@@ -81,11 +85,23 @@ def compare(
     measured = run(_pooled(experiment), title)
     note = "all training records in one place, which is what the sites may not do"
     found.append(Comparison("pooled_no_privacy", title, measured, None, note))
-    return Beside(tuple(found), alone)
+    return Beside(tuple(found), alone, tuple(run.notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Baseline:
+    """What is kept of a baseline once it is trained; its weights are not."""
+
+    evaluation: Evaluation
+    note: str | None
 
 
 class _Runner:
-    """Trains one baseline and measures it on every site's held-out records."""
+    """Trains one baseline and measures it on every site's held-out records.
+
+    A baseline goes on where it stopped, and one that was measured is not trained again: with noise
+    from the system that would spend on the same records a second time.
+    """
 
     def __init__(
         self,
@@ -94,28 +110,48 @@ class _Runner:
         folder: Path,
         on_round: Callable[[str, int, int], None],
     ) -> None:
+        self.notes: list[str] = []
         self._experiment = experiment
         self._start = start
         self._folder = folder
         self._on_round = on_round
 
     def __call__(self, arm: Arm, title: str) -> Evaluation:
-        experiment = self._experiment
-        weights = self._start
+        folder = self._folder / arm.key
+        kept = folder / MEASURED
+        if not kept.exists():
+            found = self._train(arm, title, folder)
+            write_text(kept, json.dumps(encode(found), indent=2, allow_nan=False))
+        self._drop_weights(arm, folder)
+        done = read_as(_Baseline, kept)
+        if done.note is not None:
+            self.notes.append(f"{title}: {done.note}")
+        return done.evaluation
+
+    def _train(self, arm: Arm, title: str, folder: Path) -> _Baseline:
+        experiment, checkpoint = self._experiment, folder / CHECKPOINT
+        plan = plan_of(arm, experiment, arm.key)
+        if not checkpoint.exists():
+            state = State(0, self._start, model=experiment.model_sha256)
+            save_checkpoint(checkpoint, plan.run, state)
+        _, state = resumable(checkpoint, experiment)
 
         def on_round(state: State, outcome: RoundOutcome) -> None:
-            nonlocal weights
-            weights = state.weights
-            self._on_round(title, state.round, arm.training.rounds)
+            save_checkpoint(checkpoint, plan.run, state)
+            self._on_round(title, state.round, plan.rounds)
 
-        plan = plan_of(arm, experiment, arm.key)
-        with open_ledgers(arm, experiment, self._folder / arm.key) as ledgers:
-            train(arm, experiment, plan, State(0, self._start), ledgers, on_round)
-            for ledger in ledgers.values():
-                # A ledger keeps the last reply; that of a baseline may hold weights without
-                # privacy, and nobody will ask for it again.
-                ledger.close_run(plan.run)
-        return measure_weights(experiment, weights).evaluation
+        with open_ledgers(arm, experiment, folder) as ledgers:
+            note = train_out(arm, experiment, plan, state, ledgers, on_round)
+        _, state = resumable(checkpoint, experiment)
+        return _Baseline(measure_weights(experiment, state.weights).evaluation, note)
+
+    def _drop_weights(self, arm: Arm, folder: Path) -> None:
+        """Drop checkpoint and last replies: they may hold weights without privacy."""
+        if (folder / CHECKPOINT).exists():
+            with open_ledgers(arm, self._experiment, folder) as ledgers:
+                for ledger in ledgers.values():
+                    ledger.close_run(arm.key)
+            shutil.rmtree(folder / CHECKPOINT)
 
 
 def _baseline(experiment: Experiment, key: str, chosen: BaselineTraining) -> Arm:

@@ -23,13 +23,12 @@ from simulations.experiment import (
 )
 from simulations.progress import LiveProgress
 from simulations.summary import summarise
-from simulations.training import open_ledgers, train
-from tacit.errors import ModelError, TooFewSitesError
+from simulations.training import open_ledgers, resumable, train_out
 from tacit.models.trainable import trainable_weights
 from tacit.privacy.accounting import epsilon_by_steps
 from tacit.privacy.events import GaussianSteps
 from tacit.privacy.ledger import Ledger
-from tacit.privacy.policy import Reason, steps_of, with_steps
+from tacit.privacy.policy import steps_of, with_steps
 from tacit.runs import directory
 from tacit.runs.directory import RunDirectory, claim
 from tacit.runs.report import write_report
@@ -37,7 +36,6 @@ from tacit.runs.results import Results, Round, Timing, read_history, write
 from tacit.settings import RecordPrivacy, Settings
 
 HELD_OUT = "held_out (simulation only)"
-USED_UP = frozenset({Reason.BUDGET, Reason.TOO_MANY_ROUNDS})
 
 
 def simulate(
@@ -71,12 +69,7 @@ def simulate(
     size = sum(array.nbytes for array in start.weights.values())
     with claim(path, resume=resume, needed=size * (len(plan.sites) + 3)) as own:
         if resume:
-            run, state = load_checkpoint(path / directory.CHECKPOINT)
-            if state.model != experiment.model_sha256:
-                raise ModelError(
-                    f"run.resume={path}: the run was made with model {state.model[:12]}… and this "
-                    f"is {experiment.model_sha256[:12]}…: were its pretrained weights exchanged?"
-                )
+            run, state = resumable(path / directory.CHECKPOINT, experiment)
             plan = replace(plan, run=run)
             own.keep_history_through(state.round)
             progress.say(f"resuming {path} after round {state.round} of {plan.rounds}")
@@ -84,27 +77,30 @@ def simulate(
             state = start
             own.write_config(config)
             save_checkpoint(path / directory.CHECKPOINT, run, state)
-        with open_ledgers(arm, experiment, path / directory.LEDGER) as ledgers:
-            recorder = _Recorder(own, experiment, arm, plan, ledgers, progress)
-            recorder.last = state.round
-            if not resume:
-                recorder.record_start(state)
-            note = _train_out(arm, experiment, plan, state, ledgers, recorder)
-            _, state = load_checkpoint(path / directory.CHECKPOINT)
-            spent = {site: ledger.spent_events() for site, ledger in ledgers.items()}
-        comparison = (
-            compare(experiment, start.weights, path / directory.COMPARE, progress.step)
-            if settings.compare
-            else Beside()
-        )
+        try:
+            with open_ledgers(arm, experiment, path / directory.LEDGER) as ledgers:
+                recorder = _Recorder(own, experiment, arm, plan, ledgers, progress)
+                if not resume:
+                    recorder.record_start(state)
+                note = train_out(arm, experiment, plan, state, ledgers, recorder.record)
+                spent = {site: ledger.spent_events() for site, ledger in ledgers.items()}
+            beside = (
+                compare(experiment, start.weights, path / directory.COMPARE, progress.step)
+                if settings.compare
+                else Beside()
+            )
+        except (KeyboardInterrupt, SystemExit):
+            progress.say(f"stopped; to go on: tacit-simulate run.resume={path}")
+            raise
+        _, state = load_checkpoint(path / directory.CHECKPOINT)
         history = read_history(path / directory.HISTORY)
         results = summarise(
             experiment,
             plan,
             state,
             spent,
-            comparison,
-            _notes(note, history),
+            beside,
+            _notes(note, beside, history),
             _timing(time.perf_counter() - started, history),
             path,
         )
@@ -119,31 +115,6 @@ def _show_pretraining(settings: Settings, progress: LiveProgress, step: int, los
     progress.step("pretraining", step, steps, f"loss {loss:.3f} on the public pool")
 
 
-def _train_out(
-    arm: Arm,
-    experiment: Experiment,
-    plan: RunPlan,
-    state: State,
-    ledgers: Mapping[str, Ledger],
-    recorder: "_Recorder",
-) -> str | None:
-    """Train to the end; return a sentence when a lost round left no budget for the last one."""
-    try:
-        train(arm, experiment, plan, state, ledgers, recorder.record)
-    except (KeyboardInterrupt, SystemExit):
-        recorder.say_how_to_resume()
-        raise
-    except TooFewSitesError as error:
-        done = recorder.last
-        if done == 0 or not error.reasons or not set(error.reasons.values()) <= USED_UP:
-            raise
-        return (
-            f"the run ends after round {done} of {plan.rounds}: a round that was charged was lost "
-            f"in a stop, and its budget is not given back"
-        )
-    return None
-
-
 class _Recorder:
     """After each round: history, then checkpoint, then the screen."""
 
@@ -156,7 +127,6 @@ class _Recorder:
         ledgers: Mapping[str, Ledger],
         progress: LiveProgress,
     ) -> None:
-        self.last = 0
         self._own = own
         self._experiment = experiment
         self._plan = plan
@@ -164,10 +134,6 @@ class _Recorder:
         self._progress = progress
         self._privacy = arm.privacy if isinstance(arm.privacy, RecordPrivacy) else None
         self._epsilons = _epsilon_tables(plan, self._privacy)
-
-    def say_how_to_resume(self) -> None:
-        """Tell whoever stopped the run how it goes on."""
-        self._progress.say(f"stopped; to go on: tacit-simulate run.resume={self._own.path}")
 
     def record_start(self, state: State) -> None:
         """Record what the model is worth before training."""
@@ -179,7 +145,6 @@ class _Recorder:
         line = self._line(state, outcome)
         self._own.append(line)
         save_checkpoint(self._own.path / directory.CHECKPOINT, self._plan.run, state)
-        self.last = state.round
         budget = self._privacy.epsilon if self._privacy else None
         self._progress.round(line, self._plan.rounds, budget)
 
@@ -231,13 +196,13 @@ def _run_path(settings: Settings) -> Path:
     return Path("outputs") / settings.name / now.strftime("%Y-%m-%d_%H-%M-%S")
 
 
-def _notes(note: str | None, history: tuple[Round, ...]) -> tuple[str, ...]:
+def _notes(note: str | None, beside: Beside, history: tuple[Round, ...]) -> tuple[str, ...]:
     missing = [
         f"round {line.round}: {site} did not take part ({reason})"
         for line in history
         for site, reason in line.failed.items()
     ]
-    return (*((note,) if note else ()), *missing)
+    return (*((note,) if note else ()), *beside.notes, *missing)
 
 
 def _timing(seconds: float, history: tuple[Round, ...]) -> Timing:

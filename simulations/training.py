@@ -9,17 +9,21 @@ from flwr.app import Context
 from client.app import build_client_app
 from client.site import Site, seeded_streams, system_streams
 from server.app import build_server_app
+from server.checkpoint import load_checkpoint
 from server.rounds import RoundOutcome, RunPlan, State
 from simulations.experiment import Arm, Experiment, noise_seed
 from simulations.flower import server_context
 from simulations.grid import LocalGrid, loop_engine
 from strategies.build import build_strategy
+from tacit.errors import ModelError, TooFewSitesError
 from tacit.privacy.events import Relation, Unit
 from tacit.privacy.ledger import Ledger
-from tacit.privacy.policy import Plan, Policy
+from tacit.privacy.policy import Plan, Policy, Reason
 from tacit.settings import RecordPrivacy
 
 OnRound = Callable[[State, RoundOutcome], None]
+
+USED_UP = frozenset({Reason.BUDGET, Reason.TOO_MANY_ROUNDS})
 
 
 @contextmanager
@@ -39,6 +43,59 @@ def open_ledgers(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[dic
             )
             for site in sorted(arm.rows)
         }
+
+
+def train_out(
+    arm: Arm,
+    experiment: Experiment,
+    plan: RunPlan,
+    start: State,
+    ledgers: Mapping[str, Ledger],
+    on_round: OnRound,
+) -> str | None:
+    """Train to the end, as `train`; a lost round may leave no budget for the last ones.
+
+    Returns
+    -------
+    str or None
+        A sentence that says so; None where every round was made.
+    """
+    done = start.round
+
+    def counted(state: State, outcome: RoundOutcome) -> None:
+        nonlocal done
+        on_round(state, outcome)
+        done = state.round
+
+    try:
+        train(arm, experiment, plan, start, ledgers, counted)
+    except TooFewSitesError as error:
+        if done == 0 or not error.reasons or not set(error.reasons.values()) <= USED_UP:
+            raise
+        return (
+            f"the run ends after round {done} of {plan.rounds}: a round that was charged was lost "
+            f"in a stop, and its budget is not given back"
+        )
+    return None
+
+
+def resumable(folder: Path, experiment: Experiment) -> tuple[str, State]:
+    """Load a training's checkpoint: the run's identity and its last complete state.
+
+    Raises
+    ------
+    RunDirectoryError
+        There is none, or it is damaged.
+    ModelError
+        It belongs to another model.
+    """
+    run, state = load_checkpoint(folder)
+    if state.model != experiment.model_sha256:
+        raise ModelError(
+            f"{folder}: the run was made with model {state.model[:12]}… and this is "
+            f"{experiment.model_sha256[:12]}…: were its pretrained weights exchanged?"
+        )
+    return run, state
 
 
 def train(

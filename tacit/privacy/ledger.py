@@ -197,9 +197,17 @@ class Ledger:
             return self._reply(latest)
 
     def close_run(self, run: str) -> None:
-        """End a run for good: what it reserved and did not charge is free again."""
+        """End a run for good: what it reserved and did not charge is free again.
+
+        Raises
+        ------
+        RefusedError
+            The run was never reserved. One that is closed stays so.
+        """
         with self._transaction():
-            self._write("closed/1", run=run)
+            known = self._book.runs.get(run)
+            if known is None or not known.closed:
+                self._write("closed/1", run=run)
             self._chain.drop_reply(run)
 
     def spent_events(self, run: str | None = None) -> list[Event]:

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from tacit.errors import RunDirectoryError
 from tacit.privacy.events import Relation, Unit
@@ -27,6 +27,8 @@ from tacit.runs.encoding import decode, encode, write_text
 from tacit.runs.evaluation import Evaluation
 
 SCHEMA: Final = "tacit/results/1"
+
+T = TypeVar("T")
 
 
 class Accountant(StrEnum):
@@ -241,6 +243,17 @@ def read(path: Path) -> Results:
             f"{path} has schema {found.get('schema')!r}; this version of Tacit reads {SCHEMA!r}"
         )
     return decode(Results, found, path.name)
+
+
+def read_as(kind: type[T], path: Path) -> T:
+    """Read a dataclass that `tacit.runs.encoding.encode` wrote as JSON.
+
+    Raises
+    ------
+    RunDirectoryError
+        There is no such file, or a field is missing or of another kind.
+    """
+    return decode(kind, _parse(_text(path), str(path)), path.name)
 
 
 def read_history(path: Path) -> tuple[Round, ...]:
