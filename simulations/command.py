@@ -70,9 +70,9 @@ def _main(words: list[str]) -> int:
     if arguments.show:
         import yaml
 
-        from tacit.settings import read
+        from tacit.configuration import read_settings
 
-        read(config)
+        read_settings(config)
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
         return 0
     return run_one(config)
@@ -105,11 +105,11 @@ def run_one(config: dict[str, Any]) -> int:
 
     from simulations.progress import LiveProgress, final_table
     from simulations.simulate import simulate
+    from tacit.configuration import read_settings
     from tacit.runs.directory import REPORT
-    from tacit.settings import read
 
     console = Console()
-    settings = read(config)
+    settings = read_settings(config)
     with LiveProgress(console) as progress:
         results, path = simulate(settings, config, progress)
     final_table(results, (path / REPORT).resolve(), console)

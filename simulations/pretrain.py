@@ -46,8 +46,9 @@ def _pretrain(words: list[str]) -> int:
     from simulations.pretrain_model import fresh_model, pretrain_to
     from simulations.progress import LiveProgress, plainly, say
     from tacit.components import make
+    from tacit.configuration import read_settings
     from tacit.errors import ConfigurationError
-    from tacit.settings import read
+    from tacit.models.pretraining import kind_of
 
     arguments = split(words)
     if arguments != Arguments(arguments.words, config_dir=arguments.config_dir):
@@ -60,7 +61,7 @@ def _pretrain(words: list[str]) -> int:
         if file.exists():
             raise ConfigurationError(f"{file}: is there already: choose another, or remove it")
     rest = [word for word in arguments.words if not word.startswith("out=")]
-    settings = read(composed(rest, folder=arguments.config_dir))
+    settings = read_settings(composed(rest, folder=arguments.config_dir))
     # As in a run: another number of threads gives other bits.
     torch.set_num_threads(settings.engine.threads)
     domain = make("domain", settings.domain)
@@ -83,7 +84,7 @@ def _pretrain(words: list[str]) -> int:
             settings.seed,
             lambda step, loss: progress.step("pretraining", step, steps, f"loss {loss:.3f}"),
         )
-    say(console, f"masked-feature modelling on {domain.card.public_pool}")
+    say(console, f"{kind_of(pool.shape[1:])} on {domain.card.public_pool}")
     say(console, f"loss {losses[0]:.3f} at first, {losses[-1]:.3f} at last")
     plainly(console, f"written: {path.resolve()}")
     return 0

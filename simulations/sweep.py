@@ -16,11 +16,11 @@ from rich.console import Console
 from commands.arguments import Arguments
 from commands.compose import composed, jobs, parse, quoted
 from simulations.progress import sweep_table
+from tacit.configuration import read_settings
 from tacit.errors import ConfigurationError, ExitCode
 from tacit.runs.directory import RESULTS, claim
 from tacit.runs.results import read
 from tacit.runs.sweep import SweepRow, write_sweep
-from tacit.settings import read as read_settings
 
 GRACE: Final = 30
 """Seconds that a job has after Ctrl-C to settle what it charged."""

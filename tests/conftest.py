@@ -43,6 +43,22 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
+def stream_keys(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Note the key of every stream that is opened in this test."""
+    from tacit.privacy.randomness import Stream
+
+    keys = []
+    honest = Stream.__init__
+
+    def noted(stream: Stream, key: bytes, *, predictable: bool) -> None:
+        keys.append(key)
+        honest(stream, key, predictable=predictable)
+
+    monkeypatch.setattr(Stream, "__init__", noted)
+    return keys
+
+
+@pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
     """Call a command (tacit-simulate unless `main` is given) in this process, by its entry."""
     before = signal.getsignal(signal.SIGTERM)

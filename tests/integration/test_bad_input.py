@@ -3,7 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +12,13 @@ import numpy as np
 import pytest
 from heart_files import path as heart_file
 from heart_files import set_cell, write_heart_files
+from whole_run import ROUNDS, SITES, SYSTEM
 
-from tacit.models.weights import save_weights
+from commands.compose import composed
+from simulations.experiment import prepare
+from tacit.configuration import read_settings
+from tacit.errors import ExitCode
+from tacit.models.weights import save_weights, state_arrays
 from tacit.runs.directory import claim
 
 Prepare = Callable[[Path, ExitStack], object]
@@ -191,33 +196,22 @@ def charges(folder: Path) -> int:
     """Rows of any ledger below a folder that charge for something."""
     found = 0
     for ledger in folder.rglob("*.sqlite"):
-        with sqlite3.connect(ledger) as database:
+        with closing(sqlite3.connect(ledger)) as database:
             query = "SELECT COUNT(*) FROM rows WHERE json_extract(body, '$.kind') LIKE 'charged/%'"
             found += database.execute(query).fetchone()[0]
     return found
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two rounds, to be resumed wrongly."""
-    from rich.console import Console
-
-    from commands.compose import composed, quoted
-    from simulations.progress import LiveProgress
-    from simulations.simulate import simulate
-    from tacit.settings import read
-
-    folder = tmp_path_factory.mktemp("finished")
-    root = write_heart_files(folder / "heart")
-    words = ["domain=heart_disease", f"domain.root={quoted(str(root))}", "training.rounds=2"]
-    config = composed([*words, f"run.dir={folder / 'run'}"])
-    with LiveProgress(Console(quiet=True)) as progress:
-        simulate(read(config), config, progress)
-    return folder / "run"
+def state_of(run: Path) -> dict[Path, tuple[int, bytes]]:
+    """Every file and folder of a run: when it was written, and what it says."""
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in run.rglob("*")
+    }
 
 
-def test_the_count_of_charges_sees_a_run(finished: Path):
-    assert charges(finished) == 2 * 4
+def test_the_count_of_charges_sees_a_run(whole: Path):
+    assert charges(whole) == ROUNDS * len(SITES)
 
 
 @pytest.mark.parametrize(
@@ -225,33 +219,59 @@ def test_the_count_of_charges_sees_a_run(finished: Path):
     [
         ("seed=5", ("seed=5", "seed=0")),
         ("privacy.epsilon=2", ("privacy.epsilon=2", "privacy.epsilon=1.0")),
+        (SYSTEM, (SYSTEM, "privacy.noise_seed=None")),
+        ("privacy=none", ("privacy.kind=none", "privacy.kind=record")),
         ("model=tabular", ("architecture.name=tabular", "architecture.name=linear")),
-        ("training.rounds=3", ("training.rounds=3", "training.rounds=2")),
-        ("training.round=3", ("training.round", "'rounds'")),
+        ("strategy=fedadam", ("strategy.name=fedadam", "strategy.name=fedavg")),
+        ("training.rounds=5", ("training.rounds=5", "training.rounds=4")),
+        ("training.round=5", ("training.round", "'rounds'")),
     ],
 )
-def test_a_resume_with_another_configuration_is_refused(finished: Path, word, says, command):
-    before = (finished / "config.yaml").read_bytes()
-    ended = command(f"run.resume={finished}", word)
+def test_a_resume_with_another_configuration_is_refused(whole: Path, word, says, command):
+    before = state_of(whole)
+    ended = command(f"run.resume={whole}", word)
     assert ended.code == 2
     assert ended.err.count("\n") == 1
     for words in says:
         assert words in ended.err
-    assert charges(finished) == 2 * 4
-    assert (finished / "config.yaml").read_bytes() == before
+    assert state_of(whole) == before
 
 
-def test_a_resume_finds_a_damaged_configuration_and_checkpoint(finished: Path, command, tmp_path):
+def test_a_resume_finds_a_damaged_configuration_and_checkpoint(whole: Path, command, tmp_path):
     run = tmp_path / "copy"
-    shutil.copytree(finished, run)
+    shutil.copytree(whole, run)
     (run / "config.yaml").write_text("[")
     assert "config.yaml" in command(f"run.resume={run}").err
-    shutil.copy(finished / "config.yaml", run / "config.yaml")
+    shutil.copy(whole / "config.yaml", run / "config.yaml")
     (run / "checkpoint" / "state.safetensors").write_bytes(b"none")
     ended = command(f"run.resume={run}")
     assert ended.code == 2
     assert "state.safetensors" in ended.err
     assert ended.err.count("\n") == 1
+
+
+def write_encoder(file: Path, seed: int) -> None:
+    """Write the weights of a tabular model that was not pretrained."""
+    settings = read_settings(composed(["model=tabular", "model.pretraining=null", f"seed={seed}"]))
+    save_weights(file, state_arrays(prepare(settings).shared.module), {})
+
+
+def test_a_resume_with_exchanged_weights_is_refused(command, resume, tmp_path: Path):
+    file, path = tmp_path / "encoder.safetensors", tmp_path / "run"
+    write_encoder(file, seed=1)
+    words = ["model=tabular", f"model.weights={file}", "training.rounds=2", "compare=false"]
+    assert command(*words, f"run.dir={path}").code == 0
+    before = state_of(path)
+    write_encoder(file, seed=2)
+    code, said = resume(path)
+    assert code == ExitCode.BAD_INPUT == 2
+    assert said.count("\n") == 1
+    assert "were its pretrained weights exchanged" in said
+    # The run was claimed, to look at it.
+    assert {changed for changed, _ in before.items() ^ state_of(path).items()} <= {path / ".lock"}
+    # With its own weights it goes on.
+    write_encoder(file, seed=1)
+    assert resume(path) == (ExitCode.DONE, "")
 
 
 @pytest.mark.parametrize("words", ["domain=hart", "domain=heart_disease domain.root=nowhere"])

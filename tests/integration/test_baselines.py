@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from whole_run import SYSTEM, call, results, uninterrupted, words
+from whole_run import ROUNDS, SYSTEM, Crash, results, uninterrupted
 
 import simulations.comparison
 from simulations.training import train_out
@@ -12,18 +12,10 @@ from tacit.errors import ExitCode
 COMPARED = ("compare=true", "baselines.federated.rounds=3", "baselines.pooled.rounds=3")
 
 
-class Crash(BaseException):
-    """The power is cut: nothing in the code can catch this and tidy up."""
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("baselines")
-
-
-@pytest.fixture(scope="module")
-def whole(folder):
-    return uninterrupted(folder / "whole", folder / "cache", 4, *COMPARED)
+def whole(tmp_path_factory):
+    """The same run in this process, never interrupted."""
+    return uninterrupted(tmp_path_factory.mktemp("baselines") / "run", ROUNDS, *COMPARED)
 
 
 def kept(run):
@@ -31,55 +23,56 @@ def kept(run):
     return {p.relative_to(run): p.read_bytes() for p in (run / "compare").rglob("*") if p.is_file()}
 
 
-def crashed(run, folder, capsys, monkeypatch, point, *more):
-    """Cut the power at the n-th line of progress of the baselines."""
-    seen = []
+@pytest.fixture
+def crashed(run, tmp_path, monkeypatch):
+    """Start a run and cut its power after a round of a baseline."""
 
-    def cut(arm, experiment, plan, start, ledgers, on_round):
-        def noted(state, outcome):
-            on_round(state, outcome)
-            seen.append((arm.key, state.round))
-            if seen[-1] == point:
-                raise Crash
+    def cut_after(point, *more):
+        seen = []
 
-        return train_out(arm, experiment, plan, start, ledgers, noted)
+        def cut(arm, experiment, plan, start, ledgers, on_round):
+            def noted(state, outcome):
+                on_round(state, outcome)
+                seen.append((arm.key, state.round))
+                if seen[-1] == point:
+                    raise Crash
 
-    with monkeypatch.context() as patched:
-        patched.setattr(simulations.comparison, "train_out", cut)
-        with pytest.raises(Crash):
-            call([*words(run, folder / "cache", 4), *COMPARED, *more], capsys)
-    return seen
+            return train_out(arm, experiment, plan, start, ledgers, noted)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(simulations.comparison, "train_out", cut)
+            with pytest.raises(Crash):
+                run(tmp_path / "run", *COMPARED, *more)
+        return tmp_path / "run"
+
+    return cut_after
 
 
 @pytest.mark.parametrize("point", [("alone-county", 1), ("federated", 2), ("pooled", 3)])
-def test_a_stop_in_a_baseline_changes_no_figure(
-    whole, folder, tmp_path, capsys, monkeypatch, point
-):
-    run = tmp_path / "run"
-    crashed(run, folder, capsys, monkeypatch, point)
-    assert call([f"run.resume={run}"], capsys)[0] == ExitCode.DONE
+def test_a_stop_in_a_baseline_changes_no_figure(crashed, resume, whole, point):
+    path = crashed(point)
+    assert resume(path)[0] == ExitCode.DONE
     for key in ("comparison", "single_models", "evaluation", "weights_sha256"):
-        assert results(run)[key] == results(whole)[key], key
-    assert results(run)["notes"] == []
+        assert results(path)[key] == results(whole)[key], key
+    assert results(path)["notes"] == []
 
 
-def test_a_finished_run_trains_no_baseline_again(folder, tmp_path, capsys, monkeypatch):
+def test_a_finished_run_trains_no_baseline_again(resume, tmp_path, monkeypatch):
     """With noise from the system that would spend on the same records a second time."""
-    run = uninterrupted(tmp_path / "run", folder / "cache", 4, *COMPARED, SYSTEM)
-    before, found = kept(run), results(run)
+    path = uninterrupted(tmp_path / "run", ROUNDS, *COMPARED, SYSTEM)
+    before, found = kept(path), results(path)
     monkeypatch.setattr(
         simulations.comparison, "train_out", lambda *given: pytest.fail("trained again")
     )
-    assert call([f"run.resume={run}"], capsys)[0] == ExitCode.DONE
-    assert kept(run) == before
-    assert results(run)["comparison"] == found["comparison"]
+    assert resume(path)[0] == ExitCode.DONE
+    assert kept(path) == before
+    assert results(path)["comparison"] == found["comparison"]
 
 
 def test_a_baseline_with_noise_from_the_system_goes_on_from_its_last_round(
-    folder, tmp_path, capsys, monkeypatch
+    crashed, resume, monkeypatch
 ):
-    run = tmp_path / "run"
-    crashed(run, folder, capsys, monkeypatch, ("alone-county", 2), SYSTEM)
+    path = crashed(("alone-county", 2), SYSTEM)
     seen = []
 
     def counted(arm, experiment, plan, start, *more):
@@ -87,7 +80,7 @@ def test_a_baseline_with_noise_from_the_system_goes_on_from_its_last_round(
         return train_out(arm, experiment, plan, start, *more)
 
     monkeypatch.setattr(simulations.comparison, "train_out", counted)
-    assert call([f"run.resume={run}"], capsys)[0] == ExitCode.DONE
+    assert resume(path)[0] == ExitCode.DONE
     assert seen[0] == ("alone-county", 2)
     assert all(start == 0 for _, start in seen[1:])
 

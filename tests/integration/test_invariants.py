@@ -16,13 +16,9 @@ from whole_run import (
     ROUNDS,
     SITES,
     SYSTEM,
-    call,
     ledger_of,
     results,
     rows,
-    uninterrupted,
-    watch_keys,
-    words,
 )
 
 import simulations.experiment
@@ -30,39 +26,21 @@ import simulations.simulate
 from commands.compose import composed
 from simulations.experiment import prepare
 from simulations.grid import LocalGrid
+from tacit.configuration import read_settings
 from tacit.errors import ExitCode
 from tacit.messages import ARRAYS, LEDGER
 from tacit.models.weights import state_arrays
-from tacit.settings import read
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def whole(cache, tmp_path_factory):
-    """An uninterrupted run with seeded noise."""
-    return uninterrupted(tmp_path_factory.mktemp("whole") / "run", cache)
-
-
-@pytest.fixture
-def run(cache, capsys):
-    """Run in this process; gives exit code and stderr."""
-    return lambda path, *more: call([*words(path, cache), *more], capsys)
 
 
 @pytest.mark.parametrize("seeded", [True, False])
-def test_no_key_and_no_generator_state_is_ever_written(run, tmp_path, monkeypatch, seeded):
-    keys = watch_keys(monkeypatch)
+def test_no_key_and_no_generator_state_is_ever_written(run, tmp_path, stream_keys, seeded):
     path = tmp_path / "run"
     assert run(path, *([] if seeded else [SYSTEM]))[0] == ExitCode.DONE
-    assert len(keys) == 2 * len(SITES) * ROUNDS
+    assert len(stream_keys) == 3 * len(SITES) * ROUNDS
     contents = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
     assert len(contents) > 10
     for content in contents.values():
-        assert not any(key in content or key.hex().encode() in content for key in keys)
+        assert not any(key in content or key.hex().encode() in content for key in stream_keys)
     checkpoint = (path / "checkpoint" / "state.safetensors").read_bytes()
     header = checkpoint[8 : 8 + int.from_bytes(checkpoint[:8], "little")].decode()
     assert set(json.loads(header)) == {
@@ -132,21 +110,21 @@ def test_the_noise_seed_is_separate_from_the_seed(run, tmp_path, whole):
     assert json.loads(before[0])["loss"] == json.loads(before[1])["loss"]
 
 
-def initial_weights(cache, *words):
-    given = ["model=tabular", "model.train=all", "model.pretraining=null", f"cache={cache}"]
-    return state_arrays(prepare(read(composed([*given, *words]))).shared.module)
+def initial_weights(*words):
+    given = ["model=tabular", "model.train=all", "model.pretraining=null"]
+    return state_arrays(prepare(read_settings(composed([*given, *words]))).shared.module)
 
 
 def same(one, two):
     return all(np.array_equal(one[name], two[name]) for name in one)
 
 
-def test_initial_weights_follow_the_seed_alone(cache):
-    first = initial_weights(cache)
-    assert same(first, initial_weights(cache))
-    assert same(first, initial_weights(cache, "privacy.noise_seed=1"))
-    assert same(first, initial_weights(cache, SYSTEM))
-    assert not same(first, initial_weights(cache, "seed=1", "privacy.noise_seed=0"))
+def test_initial_weights_follow_the_seed_alone():
+    first = initial_weights()
+    assert same(first, initial_weights())
+    assert same(first, initial_weights("privacy.noise_seed=1"))
+    assert same(first, initial_weights(SYSTEM))
+    assert not same(first, initial_weights("seed=1", "privacy.noise_seed=0"))
 
 
 def test_the_plan_is_reserved_first_and_never_changes(whole):
@@ -159,19 +137,23 @@ def test_the_plan_is_reserved_first_and_never_changes(whole):
         assert {row["event"] for row in rest if row["kind"] == "charged/1"} == {plan["event"]}
 
 
-def test_a_plan_over_budget_is_refused_before_anything_is_spent(run, tmp_path, monkeypatch):
+def test_a_plan_over_budget_is_refused_before_anything_is_spent(run, tmp_path, monkeypatch, caplog):
     honest = simulations.experiment.noise_multiplier
     monkeypatch.setattr(
         simulations.experiment, "noise_multiplier", lambda *a, **k: 0.9 * honest(*a, **k)
     )
     code, error = run(tmp_path / "run")
     assert code == ExitCode.REFUSED
-    assert "costs ε = 1.1" in error
+    # The site's terminal hears why; the coordinator a word of the closed list.
+    assert "costs ε = 1.1" in caplog.text
+    assert "0 of 4 sites take part in the run, 4 are needed; missing: county (budget)" in error
     assert len(error.splitlines()) == 1
     assert [row["kind"] for row in rows(tmp_path / "run", "county")] == ["opened/1"]
 
 
-def test_nothing_but_training_is_asked_and_nothing_private_leaves(run, tmp_path, monkeypatch):
+def test_only_the_plan_and_training_are_asked_and_nothing_private_leaves(
+    run, tmp_path, monkeypatch
+):
     asked, answered = [], []
     honest = LocalGrid.pull_messages
 
@@ -183,8 +165,9 @@ def test_nothing_but_training_is_asked_and_nothing_private_leaves(run, tmp_path,
 
     monkeypatch.setattr(LocalGrid, "pull_messages", watched)
     assert run(tmp_path / "run")[0] == ExitCode.DONE
-    assert asked == ["train"] * ROUNDS * len(SITES)
-    assert answered == [({ARRAYS, LEDGER}, {"count", "head"})] * ROUNDS * len(SITES)
+    assert asked == ["query.reserve"] * len(SITES) + ["train"] * ROUNDS * len(SITES)
+    confirmed, trained = ({LEDGER}, {"count", "head"}), ({ARRAYS, LEDGER}, {"count", "head"})
+    assert answered == [confirmed] * len(SITES) + [trained] * ROUNDS * len(SITES)
 
 
 def test_a_cut_ledger_stops_the_site_between_rounds(run, tmp_path, monkeypatch):

@@ -15,32 +15,34 @@ from commands import entry
 from commands.compose import composed
 from simulations import command
 from simulations.progress import LiveProgress
+from tacit.configuration import read_settings
 from tacit.privacy.events import Relation, Unit
 from tacit.privacy.ledger import Ledger
-from tacit.privacy.randomness import Stream
-from tacit.settings import read
 
 SITES = ["county", "referral", "screening", "university"]
 ROUNDS = 4
 SYSTEM = "privacy.noise_seed=system"
 
 
-def words(path, cache, rounds=ROUNDS):
+class Crash(BaseException):
+    """The power is cut: nothing in the code can catch this and tidy up."""
+
+
+def words(path, rounds=ROUNDS):
     """The words of a small new run."""
     return [
         "model=linear",
         "compare=false",
         f"training.rounds={rounds}",
         f"run.dir={path}",
-        f"cache={cache}",
     ]
 
 
-def uninterrupted(path, cache, rounds=ROUNDS, *more):
+def uninterrupted(path, rounds=ROUNDS, *more):
     """Run to the end in this process."""
-    config = composed([*words(path, cache, rounds), *more])
+    config = composed([*words(path, rounds), *more])
     with LiveProgress(Console(quiet=True)) as progress:
-        simulations.simulate.simulate(read(config), config, progress)
+        simulations.simulate.simulate(read_settings(config), config, progress)
     return path
 
 
@@ -128,16 +130,3 @@ def epsilons(path):
     """ε spent and its budget, by site."""
     (guarantee,) = results(path)["privacy"]["guarantees"]
     return {s: (each["epsilon"], each["epsilon_budget"]) for s, each in guarantee["sites"].items()}
-
-
-def watch_keys(monkeypatch):
-    """Note the key of every stream that is opened from now on."""
-    keys = []
-    honest = Stream.__init__
-
-    def noted(stream, key, *, predictable):
-        keys.append(key)
-        honest(stream, key, predictable=predictable)
-
-    monkeypatch.setattr(Stream, "__init__", noted)
-    return keys

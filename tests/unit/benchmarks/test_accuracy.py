@@ -1,10 +1,52 @@
-"""The interval that the README prints, against scipy's own."""
+"""What the README says of accuracy: which rows, over which seeds, and the sentences below them."""
+
+import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.accuracy import interval
+from benchmarks import accuracy
+from benchmarks.accuracy import MEAN, RUN, Interval, gathered, interval, rows_of
+from tacit.runs.evaluation import Direction, evaluation
+from tacit.runs.results import Comparison
+
+ALONE = "Each site alone, under the same ε"
+
+
+def at(north, south):
+    """A model's accuracy at two sites."""
+    return evaluation("accuracy", Direction.MAXIMIZE, {"north": north, "south": south}, pooled=None)
+
+
+def run_of(own=(0.8, 0.6), alone=(0.7, 0.6), singles=((0.7, 0.5), (0.4, 0.6)), privacy=None):
+    """What the benchmark takes of the results of one noise seed."""
+    return SimpleNamespace(
+        evaluation=at(*own),
+        baselines={"majority_class": at(0.5, 0.55)},
+        comparison=(
+            Comparison("alone", ALONE, at(*alone), 1.0, ""),
+            Comparison("best_single", "Best single site", at(*singles[0]), 1.0, ""),
+            Comparison("pooled_no_privacy", "Pooled", at(0.9, 0.7), None, ""),
+        ),
+        single_models={"north": at(*singles[0]), "south": at(*singles[1])},
+        privacy=privacy,
+    )
+
+
+@pytest.fixture
+def printed(monkeypatch, capsys):
+    """Call the benchmark for the given runs; gives its lines."""
+
+    def call(*found):
+        monkeypatch.setattr(accuracy, "runs", lambda words, seeds: iter(found[:seeds]))
+        monkeypatch.setattr("sys.argv", ["accuracy", "made_up", "--seeds", str(len(found))])
+        monkeypatch.setenv("COLUMNS", "120")
+        accuracy.main()
+        return capsys.readouterr().out.splitlines()
+
+    return call
 
 
 def test_the_interval_is_students():
@@ -18,3 +60,110 @@ def test_the_interval_is_students():
 
 def test_one_seed_has_no_interval():
     assert str(interval([0.75])) == "0.750"
+
+
+def test_an_interval_is_shown_where_it_can_be_seen():
+    assert str(Interval(0.75, 0.0004)) == "0.750"
+    assert str(Interval(0.75, 0.0006)) == "0.750 ± 0.001"
+
+
+def test_rows_are_the_run_and_all_beside_it_but_the_choice_among_the_single_models():
+    found = run_of()
+    assert rows_of(found) == {
+        RUN: at(0.8, 0.6),
+        "majority class": at(0.5, 0.55),
+        ALONE: at(0.7, 0.6),
+        "Pooled": at(0.9, 0.7),
+        "north's model": at(0.7, 0.5),
+        "south's model": at(0.4, 0.6),
+    }
+    assert next(iter(rows_of(found))) == RUN
+
+
+def test_each_row_is_gathered_over_seeds_at_every_site_and_for_the_mean():
+    found = [run_of(own=(0.8, 0.6)), run_of(own=(0.9, 0.7)), run_of(own=(0.7, 0.65))]
+    table = gathered(found)
+    assert table.keys() == rows_of(found[0]).keys()
+    assert table[RUN].keys() == {"north", "south", MEAN}
+    for column, values in {
+        "north": [0.8, 0.9, 0.7],
+        "south": [0.6, 0.7, 0.65],
+        MEAN: [0.7, 0.8, 0.675],
+    }.items():
+        assert table[RUN][column].mean == pytest.approx(np.mean(values))
+        assert table[RUN][column].half == pytest.approx(interval(values).half)
+        assert table[RUN][column].half > 0
+    assert table["majority class"]["south"] == Interval(0.55, 0.0)
+
+
+def test_a_site_without_a_figure_counts_only_where_it_has_one():
+    table = gathered([run_of(own=(0.8, 0.6)), run_of(own=(0.9, None))])
+    assert table[RUN]["south"] == interval([0.6])
+    # The mean of sites is taken in each run: 0.7, and 0.9 of the one site left.
+    assert table[RUN][MEAN].mean == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("own", "alone", "sites"),
+    [
+        ((0.8, 0.6), (0.7, 0.6), "no site"),
+        ((0.8, 0.6), (0.7, 0.65), "south"),
+        ((0.8, 0.6), (0.9, 0.45), "north"),
+        ((0.8, 0.6), (0.81, 0.61), f"north, south, {MEAN}"),
+    ],
+)
+def test_where_the_federation_loses_is_said(printed, own, alone, sites):
+    assert f"federated is worse than a site's own model at: {sites}" in printed(run_of(own, alone))
+
+
+def test_it_loses_by_the_mean_over_seeds(printed):
+    lines = printed(run_of((0.8, 0.6), (0.7, 0.61)), run_of((0.6, 0.64), (0.69, 0.62)))
+    assert "federated is worse than a site's own model at: no site" in lines
+
+
+@pytest.mark.parametrize(
+    ("singles", "best"),
+    [
+        (((0.7, 0.5), (0.4, 0.6)), "north's model, 0.600"),
+        (((0.7, 0.5), (0.6, 0.64)), "south's model, 0.620"),
+    ],
+)
+def test_the_best_single_model_is_that_with_the_highest_mean_of_sites(printed, singles, best):
+    assert f"best single site at all sites: {best}" in printed(run_of(singles=singles))
+
+
+def test_the_best_single_model_is_chosen_by_its_mean_over_seeds(printed):
+    found = [run_of(singles=((0.9, 0.9), (0.7, 0.7))), run_of(singles=((0.1, 0.1), (0.6, 0.6)))]
+    (line,) = [line for line in printed(*found) if line.startswith("best single site")]
+    assert line.startswith("best single site at all sites: south's model, 0.650 ± ")
+
+
+def test_nothing_is_said_of_models_that_were_not_trained(printed):
+    found = run_of()
+    found.comparison, found.single_models = (), {}
+    said = "\n".join(printed(found))
+    assert RUN in said
+    assert "federated is worse than" not in said
+    assert "best single site" not in said
+
+
+def test_the_largest_epsilon_is_told(printed):
+    guarantees = [
+        SimpleNamespace(delta=1e-4, sites={"north": SimpleNamespace(epsilon=0.9)}),
+        SimpleNamespace(delta=1e-4, sites={"south": SimpleNamespace(epsilon=0.99994)}),
+    ]
+    lines = printed(run_of(privacy=SimpleNamespace(guarantees=guarantees)))
+    assert "ε 0.9999 at δ 0.0001, per site" in lines
+
+
+def test_the_table_and_the_last_line_give_the_same_figures(printed):
+    lines = printed(run_of((0.8, 0.6)), run_of((0.7, 0.6)))
+    (row,) = [line for line in lines if line.startswith(f"│ {RUN}")]
+    assert [cell.split()[0] for cell in row.split("│")[2:-1]] == ["0.750", "0.600", "0.675"]
+    figures = json.loads(lines[-1])["figures"]
+    assert figures[f"{RUN}/north"] == 0.75
+    assert figures[f"{RUN}/{MEAN}"] == 0.675
+    assert figures["Pooled/south"] == 0.7
+    # Student's 0.975 quantile with one degree of freedom is tan(0.475 π) = 12.706.
+    half = np.tan(0.475 * np.pi) * 0.025
+    assert figures[f"{RUN}/half width of the mean"] == pytest.approx(half)

@@ -14,7 +14,6 @@ from site_example import (
     ask,
     kinds,
     make_site,
-    open_ledger,
     steps_spent,
     zero_weights,
 )
@@ -22,12 +21,6 @@ from site_example import (
 from client.site import admit
 from tacit.errors import RefusedError
 from tacit.privacy.policy import Reason
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    with open_ledger(tmp_path) as opened:
-        yield opened
 
 
 def bad_array():
@@ -80,7 +73,8 @@ def test_fewer_steps_cost_less(ledger):
 
 def test_no_round_more_than_reserved(ledger):
     app = app_of(make_site(ledger))
-    replies = [app(ask(round=number)) for number in range(1, 5)]
+    # A coordinator that asks for one round more, and says that there are as many.
+    replies = [app(ask(round=number, rounds=4)) for number in range(1, 5)]
     assert [reply.has_content() for reply in replies] == [True, True, True, False]
     assert replies[3].error.reason == Reason.TOO_MANY_ROUNDS
     assert steps_spent(ledger) == 3 * ROUND.steps

@@ -21,12 +21,6 @@ from tacit.privacy.policy import Reason
 SECRET = "patient Meier, row 17, chol=603"
 
 
-@pytest.fixture
-def ledger(tmp_path):
-    with open_ledger(tmp_path) as opened:
-        yield opened
-
-
 @pytest.mark.parametrize("fault", [RuntimeError, ValueError, ArithmeticError, ZeroDivisionError])
 def test_what_broke_in_learning_stays_at_the_site(ledger, monkeypatch, caplog, fault):
     def breaks(*arguments, **more):

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commands.compose import composed, jobs, parse, quoted
+from tacit.configuration import read_settings
 from tacit.errors import ConfigurationError
-from tacit.settings import read
 
 
 @pytest.mark.parametrize("domain", ["hospitals", "heart_disease"])
@@ -16,8 +16,8 @@ def test_every_packaged_option_composes_into_settings(domain: str, strategy: str
     words = [f"domain={domain}", f"strategy={strategy}", f"privacy={privacy}"]
     root = ["domain.root=somewhere"] if domain == "heart_disease" else []
     found = composed([*words, *root])
-    assert read(found).domain.name == domain
-    assert read(found).privacy.kind == privacy
+    assert read_settings(found).domain.name == domain
+    assert read_settings(found).privacy.kind == privacy
     assert "recommended" not in found
 
 

@@ -7,6 +7,7 @@ fault there and see the check find it.
 import copy
 from dataclasses import dataclass, field
 
+import pytest
 import torch
 from scipy.stats import chi2
 from torch import nn
@@ -28,7 +29,10 @@ STEP = RoundPlan(
     noise_multiplier=3.0,
 )
 EMPTY = Examples(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
-NAMES = ("linear", "mlp", "conv")
+MODELS = pytest.mark.parametrize("name", ["linear", "mlp", "conv"])
+CLIPS = pytest.mark.parametrize("clip", [1e-3, 1.4, 1e3], ids=["tight", "some", "loose"])
+WIDE = nn.Sequential(nn.Linear(40, 60), nn.Tanh(), nn.Linear(60, 40))
+"""2400 + 60 + 2400 + 40 weights: enough to know a deviation to 5 %."""
 
 
 def make(name, n, seed=0, scale=1.0):

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from opacus.grad_sample import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from private_step import (
+    CLIPS,
     CPU,
-    NAMES,
+    MODELS,
     STEP,
+    WIDE,
     Recorder,
     check_is_the_sum_by_hand,
     check_noise_is_independent_with_deviation_sigma_c,
@@ -30,11 +32,6 @@ from torch import nn
 
 from tacit.domains.domain import Examples
 from tacit.learning import local
-
-MODELS = pytest.mark.parametrize("name", NAMES)
-CLIPS = pytest.mark.parametrize("clip", [1e-3, 1.4, 1e3], ids=["tight", "some", "loose"])
-WIDE = nn.Sequential(nn.Linear(40, 60), nn.Tanh(), nn.Linear(60, 40))
-"""2400 + 60 + 2400 + 40 weights: enough to know a deviation to 5 %."""
 
 models = st.tuples(
     st.sampled_from(("linear", "mlp")),

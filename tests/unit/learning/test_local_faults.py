@@ -4,6 +4,7 @@ import pytest
 import torch
 from private_step import (
     STEP,
+    WIDE,
     check_is_the_sum_by_hand,
     check_noise_is_independent_with_deviation_sigma_c,
     check_one_example_moves_the_sum_by_at_most_c,
@@ -11,13 +12,10 @@ from private_step import (
     joined,
     make,
 )
-from torch import nn
 
 from tacit.domains.domain import Examples
 from tacit.learning import local
 from tacit.learning.per_example import PerExampleGradients
-
-WIDE = nn.Sequential(nn.Linear(40, 60), nn.Tanh(), nn.Linear(60, 40))
 
 
 def broken_sum(factors_of):

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 from private_step import (
+    CLIPS,
     CPU,
-    NAMES,
+    MODELS,
     STEP,
     check_is_the_sum_by_hand,
     joined,
@@ -19,9 +20,6 @@ from torch import nn
 
 from tacit.learning import local
 from tacit.learning.per_example import PerExampleGradients
-
-MODELS = pytest.mark.parametrize("name", NAMES)
-CLIPS = pytest.mark.parametrize("clip", [1e-3, 1.4, 1e3], ids=["tight", "some", "loose"])
 
 
 @CLIPS

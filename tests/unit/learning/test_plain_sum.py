@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from private_step import CPU, NAMES, joined, make
+from private_step import CPU, MODELS, joined, make
 from torch import nn
 
 from tacit.learning import local
@@ -19,7 +19,7 @@ def by_autograd(model, data):
     return joined(torch.autograd.grad(loss, list(model.parameters())))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@MODELS
 @pytest.mark.parametrize("microbatch", [None, 4])
 def test_it_is_the_gradient_of_the_summed_loss(name, microbatch):
     model, data = make(name, 9)

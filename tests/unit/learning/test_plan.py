@@ -21,7 +21,7 @@ def test_a_round_without_privacy_says_so():
     assert isinstance(event, ExactRelease)
 
 
-@pytest.mark.parametrize("change", [{"divisor": 7.0}, {"learning_rate": 9.0}])
+@pytest.mark.parametrize("change", [{"divisor": 7.0}, {"learning_rate": 9.0}, {"proximal_mu": 0.5}])
 def test_what_comes_after_the_noise_costs_nothing(change):
     assert replace(PLAN, **change).event() == PLAN.event()
 
@@ -37,6 +37,8 @@ def test_what_comes_after_the_noise_costs_nothing(change):
         ({"divisor": math.inf}, "divisor must be positive, not inf"),
         ({"learning_rate": -1.0}, "learning rate must be positive, not -1.0"),
         ({"learning_rate": math.nan}, "learning rate must be positive, not nan"),
+        ({"proximal_mu": -0.1}, "proximal μ must be 0 or more, not -0.1"),
+        ({"proximal_mu": math.nan}, "proximal μ must be 0 or more, not nan"),
         ({"clipping_norm": None}, "needs both"),
         ({"noise_multiplier": None}, "needs both"),
         ({"noise_multiplier": 0.0}, "noise_multiplier=0.0 must be positive"),

@@ -1,5 +1,7 @@
 """Models whose per-example gradients are undefined, or wrong in Opacus, are refused before use."""
 
+import re
+
 import pytest
 import torch
 from opacus.layers import DPLSTM, DPMultiheadAttention
@@ -148,52 +150,57 @@ REFUSED = {
 }
 
 
-def checked(model, inputs):
-    """Check a model; show that the check leaves weights, buffers and choices as they were."""
+def complaint(model, inputs):
+    """What the check says against a model, None where it takes it.
+
+    Weights, buffers and choices are afterwards what they were.
+    """
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     chosen = [p.requires_grad for p in model.parameters()]
+    said = None
     try:
         check_private(model, inputs)
-    finally:
-        after = model.state_dict()
-        assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-        assert [p.requires_grad for p in model.parameters()] == chosen
-        assert all(p.grad is None for p in model.parameters())
+    except ModelError as error:
+        said = str(error)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert [p.requires_grad for p in model.parameters()] == chosen
+    assert all(p.grad is None for p in model.parameters())
+    return said
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_accepted(name):
     torch.manual_seed(0)
     build, inputs = ACCEPTED[name]
-    checked(build(), inputs)
+    assert complaint(build(), inputs) is None
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_with_what_to_do(name):
     torch.manual_seed(0)
     build, inputs, message = REFUSED[name]
-    with pytest.raises(ModelError, match=message):
-        checked(build(), inputs)
+    assert re.search(message, complaint(build(), inputs))
 
 
 def test_every_layer_is_named():
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.BatchNorm1d(4), nn.Linear(4, 2))
-    with pytest.raises(ModelError, match=r"1 \(BatchNorm1d\): .*; 2 \(BatchNorm1d\): "):
-        checked(model, (4,))
+    found = complaint(model, (4,))
+    assert re.search(r"1 \(BatchNorm1d\): .*; 2 \(BatchNorm1d\): ", found)
 
 
 def test_what_is_frozen_may_be_broadcast():
     model = Positions(4)
+    assert "Opacus" in complaint(model, (4, 3))
     choose_trainable(model, Train.HEAD)
-    checked(model, (4, 3))
+    assert complaint(model, (4, 3)) is None
 
 
 def test_a_fresh_head_does_not_hide_the_layers_below():
     """Zero weights in the head make every gradient below them zero, right or wrong."""
     model = Positions(3)
     nn.init.zeros_(model.head.weight)
-    with pytest.raises(ModelError, match=r"positions.weight are wrong for this model"):
-        checked(model, (3, 3))
+    assert "positions.weight are wrong for this model" in complaint(model, (3, 3))
 
 
 def test_a_sum_of_gradients_that_is_wrong_by_a_percent_is_found(monkeypatch):
@@ -201,5 +208,4 @@ def test_a_sum_of_gradients_that_is_wrong_by_a_percent_is_found(monkeypatch):
     monkeypatch.setattr(
         PerExampleGradients, "__call__", lambda *given: [1.01 * g for g in honest(*given)]
     )
-    with pytest.raises(ModelError, match="are wrong for this model"):
-        checked(Linear().build((4,), 2), (4,))
+    assert "are wrong for this model" in complaint(Linear().build((4,), 2), (4,))

@@ -38,10 +38,9 @@ def prv(events: Sequence[GaussianSteps], delta: float, **error: float) -> float:
     return float(accountant.get_epsilon(delta, **error))
 
 
-def cross_check(events: Sequence[GaussianSteps], delta: float) -> None:
+def agree(ours: float, theirs: float) -> bool:
     """PRV overstates by its error of 0.01; both are upper bounds."""
-    ours, theirs = epsilon(events, delta), prv(events, delta)
-    assert abs(ours - theirs) <= 0.02 + 0.01 * theirs, f"PLD {ours}, PRV {theirs}"
+    return abs(ours - theirs) <= 0.02 + 0.01 * theirs
 
 
 SETTINGS = [
@@ -62,7 +61,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("events", "delta"), SETTINGS)
 def test_pld_agrees_with_prv(events: list[GaussianSteps], delta: float) -> None:
-    cross_check(events, delta)
+    assert agree(epsilon(events, delta), prv(events, delta))
 
 
 def test_prv_is_opacus() -> None:
@@ -253,10 +252,10 @@ def test_cross_check_finds_events_misread(
     event: GaussianSteps, bug: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = dict([bug(event.noise_multiplier, event.sampling_rate, event.steps)])
-    cross_check([event], 1e-5)
+    theirs = prv([event], 1e-5)
+    assert agree(epsilon([event], 1e-5), theirs)
     monkeypatch.setattr(accounting, "_merged", lambda events: wrong)
-    with pytest.raises(AssertionError, match="PLD"):
-        cross_check([event], 1e-5)
+    assert not agree(epsilon([event], 1e-5), theirs)
 
 
 def test_cross_check_finds_the_central_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,9 +267,10 @@ def test_cross_check_finds_the_central_limit(monkeypatch: pytest.MonkeyPatch) ->
         return float(accountant.get_epsilon(delta))
 
     monkeypatch.setattr(accounting, "_pld_epsilon", gdp)
-    assert epsilon([steps(1, 0.01, 1000)], 1e-5) == pytest.approx(1.6177, abs=1e-4)
-    with pytest.raises(AssertionError, match=r"PLD 1\.6"):
-        cross_check([steps(1, 0.01, 1000)], 1e-5)
+    event = steps(1, 0.01, 1000)
+    ours = epsilon([event], 1e-5)
+    assert ours == pytest.approx(1.6177, abs=1e-4)
+    assert not agree(ours, prv([event], 1e-5))
 
 
 def test_what_the_transform_loses_is_kept_back() -> None:

@@ -1,0 +1,22 @@
+"""A run that others are held against, and how to start one in this process and go on with it."""
+
+import pytest
+from whole_run import call, uninterrupted, words
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """An uninterrupted run with seeded noise; to be read only."""
+    return uninterrupted(tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture
+def run(capsys):
+    """Run in this process; gives exit code and stderr."""
+    return lambda path, *more: call([*words(path), *more], capsys)
+
+
+@pytest.fixture
+def resume(capsys):
+    """Go on with a run; gives exit code and stderr."""
+    return lambda path, *more: call([f"run.resume={path}", *more], capsys)
