@@ -19,9 +19,10 @@ from benchmarks.report import print_json
 from commands.compose import composed
 from simulations.progress import LiveProgress
 from simulations.simulate import simulate
-from tacit.runs.evaluation import Evaluation
+from tacit.configuration import read_settings
+from tacit.runs.evaluation import Direction, Evaluation
 from tacit.runs.results import Results
-from tacit.settings import read
+from tacit.runs.summary import learns_nothing
 
 RUN = "this run"
 MEAN = "mean of sites"
@@ -35,7 +36,8 @@ class Interval:
     half: float
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} ± {self.half:.3f}" if self.half else f"{self.mean:.3f}"
+        shown = self.half >= 0.0005  # less would print as ± 0.000
+        return f"{self.mean:.3f} ± {self.half:.3f}" if shown else f"{self.mean:.3f}"
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -58,14 +60,15 @@ def runs(words: Sequence[str], seeds: int) -> Iterator[Results]:
                 ]
             )
             with LiveProgress(Console(quiet=True)) as progress:
-                yield simulate(read(config), config, progress)[0]
+                yield simulate(read_settings(config), config, progress)[0]
 
 
 def rows_of(results: Results) -> dict[str, Evaluation]:
     """Return the run and everything measured beside it, by title."""
+    nothing = learns_nothing(results)
     return {
         RUN: results.evaluation,
-        "majority class": results.baselines["majority_class"],
+        **({nothing.name: nothing.evaluation} if nothing else {}),
         **{row.title: row.evaluation for row in results.comparison if row.key != "best_single"},
         **{f"{site}'s model": found for site, found in results.single_models.items()},
     }
@@ -129,12 +132,13 @@ def _print(
     console.print(shown)
     alone = next((row for title, row in table.items() if "alone" in title), None)
     if alone is not None:
-        losing = [s for s in alone if table[RUN][s].mean < alone[s].mean]
+        sign = 1 if found[0].evaluation.direction is Direction.MAXIMIZE else -1
+        losing = [s for s in alone if sign * (table[RUN][s].mean - alone[s].mean) < 0]
         console.print(
-            "federated is below a site's own model at: " + (", ".join(losing) or "no site")
+            "federated is worse than a site's own model at: " + (", ".join(losing) or "no site")
         )
         singles = {t: row[MEAN] for t, row in table.items() if t.endswith("'s model")}
-        best = max(singles, key=lambda title: singles[title].mean)
+        best = max(singles, key=lambda title: sign * singles[title].mean)
         console.print(f"best single site at all sites: {best}, {singles[best]}")
     privacy = found[0].privacy
     if privacy is not None:

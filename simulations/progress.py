@@ -13,10 +13,9 @@ from rich.text import Text
 
 from tacit.runs.guarantee import format_epsilon
 from tacit.runs.results import Results, Round
-from tacit.runs.summary import MAJORITY
+from tacit.runs.summary import LOSS_ON, learns_nothing
 from tacit.runs.sweep import SweepRow
 
-LOSS_ON: Final = {"held_out (simulation only)": "held-out rows (simulation only)"}
 LINES: Final = 10
 """Lines that a part of the work leaves in a file, at most."""
 
@@ -103,16 +102,17 @@ def final_table(results: Results, report: Path, console: Console) -> None:
     """Print a row for each site, what was measured beside the run, and where the report is."""
     found = results.evaluation
     guarantee = results.privacy.guarantees[0] if results.privacy else None
-    majority = results.baselines.get(MAJORITY)
+    nothing = learns_nothing(results)
+    baseline = nothing.name.removesuffix(" class") if nothing else "–"
     where = "held-out rows (simulation only)" if results.simulation else "public rows"
-    table = _table("site", "test rows", found.metric, "majority", "ε", "budget", "σ", "steps")
+    table = _table("site", "test rows", found.metric, baseline, "ε", "budget", "σ", "steps")
     for site in found.sites:
         spending = guarantee.sites[site] if guarantee else None
         table.add_row(
             site,
             str(results.test_records[site]),
             _figure(found.value(site)),
-            _figure(majority.value(site) if majority else None),
+            _figure(nothing.evaluation.value(site) if nothing else None),
             format_epsilon(spending.epsilon) if spending else "∞",
             format_epsilon(spending.epsilon_budget) if spending else "–",
             f"{spending.noise_multiplier:.4g}" if spending else "–",
@@ -123,7 +123,7 @@ def final_table(results: Results, report: Path, console: Console) -> None:
         "mean of sites",
         "",
         _figure(found.mean_of_sites),
-        _figure(majority.mean_of_sites if majority else None),
+        _figure(nothing.evaluation.mean_of_sites if nothing else None),
     )
     say(console, f"\n{results.domain.title}: {found.metric} on {where}")
     console.print(table)
@@ -140,6 +140,12 @@ def final_table(results: Results, report: Path, console: Console) -> None:
             f"\nε is per {guarantee.unit.value} at δ = {guarantee.delta:g}, as a deployment of "
             "this plan would have it. The noise of this simulation follows a seed: its weights "
             "are not private.",
+        )
+    elif results.comparison:
+        say(
+            console,
+            "\nThe ε above is of this run's model. The baselines beside it were trained on the "
+            "same records, with an ε of their own or none.",
         )
     for note in results.notes:
         say(console, f"note: {note}")

@@ -1,34 +1,39 @@
 """From the end of a run to results.json and the final weights."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from server.rounds import RunPlan, State
 from simulations.comparison import Beside
-from simulations.evaluation import calibrations, majority_class, measure, predict
+from simulations.evaluation import calibrations, constant, measure, predict
 from simulations.experiment import Experiment, noise_seed
 from tacit import __version__
+from tacit.models.architecture import head_of
 from tacit.models.trainable import load_trainable, sha256_of
 from tacit.models.weights import save_weights
-from tacit.privacy.accounting import Accountant as Theorem
-from tacit.privacy.accounting import epsilon
+from tacit.privacy.accounting import Accountant, epsilon
 from tacit.privacy.events import Event, GaussianSteps, Relation
 from tacit.runs.directory import MODEL
 from tacit.runs.results import (
-    Accountant,
     Adversary,
+    Comparison,
     DomainSummary,
     Guarantee,
     Mechanism,
     ModelSummary,
     Privacy,
+    ReportedAccountant,
     Results,
     Sampling,
     SiteSpending,
     Timing,
 )
-from tacit.runs.summary import MAJORITY
 from tacit.settings import RecordPrivacy, Settings
+
+REPORTED = ReportedAccountant.PLD
+AVERAGING = frozenset({"flwr.serverapp.strategy.FedAvg", "flwr.serverapp.strategy.FedAdam"})
+"""Strategies that see the replies only in their mean by declared size."""
 
 
 def summarise(
@@ -52,8 +57,8 @@ def summarise(
     settings, card = experiment.settings, experiment.card
     module = experiment.shared.module
     load_trainable(module, state.weights)
-    predicted = predict(module, experiment.data, experiment.compute.device)
-    measured = measure(predicted, experiment.data, card.metric)
+    predicted = predict(module, experiment.data, card, experiment.compute.device)
+    measured = measure(predicted, experiment.data, card)
     digest = sha256_of(state.weights)
     save_weights(
         path / MODEL,
@@ -95,18 +100,46 @@ def summarise(
             train=settings.model.train.value,
             parameters_trained=sum(p.numel() for p in module.parameters() if p.requires_grad),
             parameters_total=sum(p.numel() for p in module.parameters()),
+            parameters_head=sum(p.numel() for p in head_of(module).parameters()),
             pretraining=experiment.shared.pretraining,
         ),
         strategy=settings.strategy.name,
         evaluation=measured.evaluation,
-        baselines={MAJORITY: majority_class(experiment.data, card.metric)},
-        comparison=beside.rows,
+        baselines={
+            "mean_target" if card.target else "majority_class": constant(experiment.data, card)
+        },
+        comparison=mark_same_model(beside, settings),
         single_models=beside.single_models,
-        calibration=calibrations(predicted, experiment.data),
+        calibration=calibrations(predicted, experiment.data, card),
         test_records={site: len(held.test) for site, held in experiment.data.items()},
         privacy=_privacy(settings, plan, spent),
         timing=timing,
         notes=notes,
+    )
+
+
+def mark_same_model(beside: Beside, settings: Settings) -> tuple[Comparison, ...]:
+    """Return the rows; the pooled one says so where it is the federated model by construction.
+
+    Σₛ (nₛ/n)(w - η gₛ/nₛ) = w - η (Σₛ gₛ)/n: where a round is one step on all records, with nₛ the
+    declared sizes, n their sum and gₛ a site's sum of gradients, the mean of the sites' steps is
+    the step on all records together.
+    """
+    training, baselines = settings.training, settings.baselines
+    federated, pooled = baselines.federated, baselines.pooled
+    one = (
+        settings.strategy.target in AVERAGING
+        and training.local_steps == 1
+        and training.batch_size == "full"
+        and (federated.rounds, federated.learning_rate) == (pooled.rounds, pooled.learning_rate)
+        and "federated_no_privacy" in {row.key for row in beside.rows}
+        and not beside.notes  # a baseline that ended early took fewer rounds
+    )
+    return tuple(
+        replace(row, same_as="federated_no_privacy")
+        if one and row.key == "pooled_no_privacy"
+        else row
+        for row in beside.rows
     )
 
 
@@ -123,7 +156,7 @@ def _privacy(
         if not isinstance(event, GaussianSteps):
             continue
         sites[site] = SiteSpending(
-            epsilon=epsilon(events, chosen.delta, Theorem.PLD),
+            epsilon=epsilon(events, chosen.delta, Accountant(REPORTED)),
             epsilon_budget=chosen.epsilon,
             steps=steps,
             sampling_rate=event.sampling_rate,
@@ -140,7 +173,7 @@ def _privacy(
         sites=sites,
     )
     return Privacy(
-        accountant=Accountant.PLD,
+        accountant=REPORTED,
         sampling=Sampling.POISSON,
         simulated_noise=noise_seed(settings) is not None,
         guarantees=(guarantee,),

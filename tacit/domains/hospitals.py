@@ -116,7 +116,6 @@ class Hospitals:
             not_protected=(
                 "a patient who has rows at several hospitals: their guarantees compose",
                 "the number of rows: the declared sizes are public",
-                "rows of the public pool, which is public by assumption",
             ),
             public_pool=(
                 f"{len(divide(*_rows()).pool)} unlabelled rows, public by assumption, disjoint "

@@ -150,8 +150,8 @@ def axis_of_rounds(axes: "Axes") -> None:
     axes.margins(x=0.02)
 
 
-def lines(axes: "Axes", curves: Mapping[str, Curve], mean: Curve) -> None:
-    """Draw a line a site and one for the mean, each named at its right end."""
+def lines(axes: "Axes", curves: Mapping[str, Curve], together: Curve, title: str = "mean") -> None:
+    """Draw a line a site and a thick one for all `together`, each named at its right end."""
     sites = list(curves)
     few = len(sites) <= len(SERIES)
     ends: list[tuple[float, str, dict[str, Any]]] = []
@@ -162,9 +162,9 @@ def lines(axes: "Axes", curves: Mapping[str, Curve], mean: Curve) -> None:
             ends.append((curve[-1][1], short(site), marker(site, sites)))
     if not few:
         ends = []
-    if mean:
-        axes.plot(*columns(mean), color=INK, linewidth=2.4)
-        ends.append((mean[-1][1], "mean", {"color": INK, "marker": "_", "markeredgewidth": 2.4}))
+    if together:
+        axes.plot(*columns(together), color=INK, linewidth=2.4)
+        ends.append((together[-1][1], title, {"color": INK, "marker": "_", "markeredgewidth": 2.4}))
     low, high = axes.get_ylim()
     heights = _apart([(value - low) / (high - low) for value, _, _ in ends])
     for height, (_, name, mark) in zip(heights, ends, strict=True):

@@ -11,12 +11,12 @@ from typing import Final
 
 from tacit.privacy.events import Relation, Unit
 from tacit.runs.results import (
-    Accountant,
     Adversary,
     DomainSummary,
     Guarantee,
     Mechanism,
     Privacy,
+    ReportedAccountant,
     Sampling,
 )
 
@@ -50,14 +50,16 @@ def guarantee_in_words(
     honest sites assumed, what is not protected, and whether the noise was only simulated.
     """
     unit = guarantee.unit
+    # `tacit.privacy.accounting.epsilon` needs no PLD where nothing is sampled.
+    exact = privacy.accountant is ReportedAccountant.PLD and _full_batch(guarantee)
     statements = [
         Statement("Guarantee", _bound(guarantee)),
         Statement("What it means", _meaning(guarantee)),
         Statement("Unit", _UNIT[unit].format(unit_protected=domain.unit_protected.rstrip("."))),
         Statement("Relation", _RELATION[guarantee.relation].format(unit=unit)),
         Statement("Sampling", _sampling(guarantee, privacy.sampling)),
-        Statement("Mechanism", _MECHANISM[guarantee.mechanism].format(unit=unit)),
-        Statement("Accountant", _ACCOUNTANT[privacy.accountant]),
+        Statement("Mechanism", _mechanism(guarantee)),
+        Statement("Accountant", _EXACT if exact else _ACCOUNTANT[privacy.accountant]),
         Statement("Adversary", _ADVERSARY[guarantee.adversary].format(unit=unit)),
         Statement("Honest sites assumed", _honest(guarantee.honest_sites, unit)),
         Statement(
@@ -148,12 +150,25 @@ def _sampling(guarantee: Guarantee, sampling: Sampling) -> str:
     rates = {spending.sampling_rate for spending in guarantee.sites.values()}
     low, high = min(rates), max(rates)
     range_ = f"q = {low:.3g}" if low == high else f"q from {low:.3g} to {high:.3g}"
-    if low == 1:
+    if _full_batch(guarantee):
         return (
             f"None: every {guarantee.unit} enters every step (q = 1), so sampling adds no "
             "protection. The number of steps and the divisor are public constants."
         )
     return _SAMPLING[sampling].format(unit=guarantee.unit, rates=range_)
+
+
+def _full_batch(guarantee: Guarantee) -> bool:
+    return all(spending.sampling_rate == 1 for spending in guarantee.sites.values())
+
+
+def _mechanism(guarantee: Guarantee) -> str:
+    name, source, taken = "The sampled Gaussian mechanism", "DP-SGD", "each sampled"
+    if _full_batch(guarantee):
+        name, source, taken = "The Gaussian mechanism", "DP-SGD without its sampling", "every"
+    return _MECHANISM[guarantee.mechanism].format(
+        name=name, source=source, taken=f"{taken} {guarantee.unit}"
+    )
 
 
 def _honest(count: int, unit: Unit) -> str:
@@ -243,26 +258,32 @@ _SAMPLING: Final[Mapping[Sampling, str]] = MappingProxyType(
 _MECHANISM: Final[Mapping[Mechanism, str]] = MappingProxyType(
     {
         Mechanism.GAUSSIAN_AT_SITE: (
-            "The sampled Gaussian mechanism at each site (DP-SGD; Abadi et al. 2016). In each "
-            "step the contribution of each sampled {unit} is shortened to an L2 norm of at most C, "
-            "the contributions are summed, and Gaussian noise of standard deviation σ × C is added "
-            "to every coordinate of the sum before anything else is done with it. What cannot be "
-            "used counts as zero. σ, q, C and the number of steps of each site are in the table."
+            "{name} at each site ({source}; Abadi et al. 2016). In each step the contribution of "
+            "{taken} is shortened to an L2 norm of at most C, the contributions are summed, and "
+            "Gaussian noise of standard deviation σ × C is added to every coordinate of the sum "
+            "before anything else is done with it. What cannot be used counts as zero. σ, q, C and "
+            "the number of steps of each site are in the table."
         ),
     }
 )
 
-_ACCOUNTANT: Final[Mapping[Accountant, str]] = MappingProxyType(
+_ACCOUNTANT: Final[Mapping[ReportedAccountant, str]] = MappingProxyType(
     {
-        Accountant.PLD: (
+        ReportedAccountant.PLD: (
             "Privacy loss distributions (PLD), computed by the library dp-accounting over all "
             "steps of the plan, which was fixed before the first round."
         ),
-        Accountant.RDP: (
+        ReportedAccountant.RDP: (
             "Rényi differential privacy (RDP; Mironov 2017), computed by the library dp-accounting "
             "over all steps of the plan, which was fixed before the first round."
         ),
     }
+)
+_EXACT: Final = (
+    "Exact: without sampling, all steps of a site compose to one Gaussian with noise multiplier "
+    "σ / √steps (Dong, Roth and Su 2019, arXiv 1905.02383, corollary 3.3), and its ε is computed "
+    "by the library dp-accounting from the formula of Balle and Wang 2018 (arXiv 1805.06530, "
+    "theorem 8), with no discretisation. The plan was fixed before the first round."
 )
 
 _ADVERSARY: Final[Mapping[Adversary, str]] = MappingProxyType(

@@ -6,7 +6,6 @@ time, and equal input gives equal bytes.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from markupsafe import Markup
 
@@ -20,12 +19,15 @@ from tacit.runs.guarantee import (
 )
 from tacit.runs.page import metric_title, template
 from tacit.runs.results import Results, Round, read, read_history
-from tacit.runs.summary import MAJORITY, facts, models, verdicts, where
-
-LOSS_ON: Final = {
-    "public": "labelled public data",
-    "held_out (simulation only)": "held-out records of the sites (simulation only)",
-}
+from tacit.runs.summary import (
+    LOSS_ON,
+    facts,
+    learns_nothing,
+    models,
+    start_of,
+    verdicts,
+    where,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ def render(results: Results, history: tuple[Round, ...], config: str) -> str:
         rows=models(results),
         verdicts=verdicts(results),
         where=where(results),
-        majority=results.baselines.get(MAJORITY),
+        start=start_of(results),
+        nothing=learns_nothing(results),
         words=[
             guarantee_in_words(
                 guarantee, results.privacy, results.domain, simulation=results.simulation
@@ -103,9 +106,9 @@ def _learned_figures(results: Results, history: tuple[Round, ...]) -> list[Figur
                 f"Measured {where(results)}. Few test records make a line jump.",
             )
         )
-    majority = results.baselines.get(MAJORITY)
+    nothing = learns_nothing(results)
     shown = figures.worst_sites(found)
-    caption = "The final model" + (", beside each site's majority class (bar)" if majority else "")
+    caption = "The final model" + (f", beside each site's {nothing.name} (bar)" if nothing else "")
     if found.metric == "accuracy":
         caption += "; the thin line is the 95 % interval that the number of test records allows"
     if len(shown) < len(sites):
@@ -113,7 +116,9 @@ def _learned_figures(results: Results, history: tuple[Round, ...]) -> list[Figur
     made.append(
         _figure(
             f"{title} by site",
-            figures.metric_rows(found, majority, results.test_records),
+            figures.metric_rows(
+                found, nothing.evaluation if nothing else None, results.test_records
+            ),
             f"{caption}. Measured {where(results)}.",
         )
     )
@@ -163,11 +168,12 @@ def _spending_figures(results: Results, history: tuple[Round, ...]) -> list[Figu
 def _comparison_figure(results: Results) -> Figure | None:
     if not results.comparison:
         return None
-    rows = [figures.Row(row["title"], row["evaluation"], row["private"]) for row in models(results)]
+    rows = [figures.Row(row["label"], row["evaluation"], row["private"]) for row in models(results)]
     return _figure(
         f"{metric_title(results.evaluation.metric)} of each way to get a model",
         figures.rows_of_models(rows, list(results.evaluation.sites)),
-        f"Measured in this run, {where(results)}, the same for all.",
+        f"Measured in this run, {where(results)}, the same for all. The sites of a model stand at "
+        "different heights only to be told apart.",
     )
 
 

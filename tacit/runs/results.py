@@ -31,8 +31,8 @@ SCHEMA: Final = "tacit/results/1"
 T = TypeVar("T")
 
 
-class Accountant(StrEnum):
-    """Which theorem an ε comes from."""
+class ReportedAccountant(StrEnum):
+    """Those of `tacit.privacy.accounting.Accountant` whose ε a run may report; PRV only checks."""
 
     PLD = "pld"
     RDP = "rdp"
@@ -95,7 +95,7 @@ class Guarantee:
 class Privacy:
     """What the run cost; the first guarantee is the headline."""
 
-    accountant: Accountant
+    accountant: ReportedAccountant
     sampling: Sampling
     simulated_noise: bool
     guarantees: tuple[Guarantee, ...]
@@ -132,18 +132,23 @@ class ModelSummary:
     train: str
     parameters_trained: int
     parameters_total: int
+    parameters_head: int  # these start from zeros unless pretrained: `tacit.models.architecture`
     pretraining: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Another way to get a model; an `epsilon` of None means no privacy guarantee."""
+    """Another way to get a model; an `epsilon` of None means no privacy guarantee.
+
+    `same_as` is the key of a row that is the same model by construction, but for rounding.
+    """
 
     key: str
     title: str
     evaluation: Evaluation
     epsilon: float | None
     note: str
+    same_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,20 @@
 """The figures of a run in words: the headline strip, the comparison, who wins and who loses."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from tacit.runs.evaluation import Direction, Evaluation
 from tacit.runs.guarantee import format_epsilon
 from tacit.runs.page import format_duration, format_figure, metric_title
-from tacit.runs.results import Results
+from tacit.runs.results import Comparison, Results
 
-MAJORITY: Final = "majority_class"
+LEARNS_NOTHING: Final = {"majority_class": "majority class", "mean_target": "mean target"}
+"""Names of the baselines that learn nothing, by their key in `Results.baselines`."""
 SHARES: Final = frozenset({"accuracy", "auc"})
+LOSS_ON: Final = {"held_out (simulation only)": "held-out rows (simulation only)"}
+"""What people are told of `Round.loss_on`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +26,25 @@ class Fact:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What learns nothing: its name, and what it is worth."""
+
+    name: str
+    evaluation: Evaluation
+
+
+def learns_nothing(results: Results) -> Baseline | None:
+    """Return the baseline that learns nothing, where the run measured one."""
+    for key, name in LEARNS_NOTHING.items():
+        if key in results.baselines:
+            return Baseline(name, results.baselines[key])
+    return None
+
+
 def facts(results: Results) -> list[Fact]:
     """The headline: result, baseline, worst site, ε, rounds and time."""
     found = results.evaluation
-    majority = results.baselines.get(MAJORITY)
     strip = [
         Fact(
             metric_title(found.metric),
@@ -33,14 +52,10 @@ def facts(results: Results) -> list[Fact]:
             f"mean of sites, {where(results)}",
         )
     ]
-    if majority is not None:
-        strip.append(
-            Fact(
-                "Majority class",
-                format_figure(majority.mean_of_sites),
-                f"the baseline; {_gain(found, majority.mean_of_sites)}",
-            )
-        )
+    if (nothing := learns_nothing(results)) is not None:
+        mean = nothing.evaluation.mean_of_sites
+        detail = f"the baseline; {_gain(found, mean)}"
+        strip.append(Fact(nothing.name.capitalize(), format_figure(mean), detail))
     if found.worst_site is not None:
         worst = found.worst_site
         strip.append(Fact("Worst site", format_figure(worst.value), worst.site))
@@ -62,6 +77,19 @@ def where(results: Results) -> str:
     return "on held-out records (simulation only)" if results.simulation else "on public data"
 
 
+def start_of(results: Results) -> str:
+    """What the model was pretrained on, or from which weights it starts without."""
+    model = results.model
+    if model.pretraining is not None:
+        return model.pretraining
+    if model.parameters_head == model.parameters_total:
+        return "none: the model starts from zero weights"
+    return (
+        "none: the head starts from zero weights, all else from random ones that follow from the "
+        "seed"
+    )
+
+
 def _better_by(found: Evaluation, value: float, other: float) -> float:
     return value - other if found.direction is Direction.MAXIMIZE else other - value
 
@@ -75,9 +103,21 @@ def _gain(found: Evaluation, base: float | None) -> str:
 
 
 def verdicts(results: Results) -> list[str]:
-    """A sentence for each other way to get a model; the sites where this run loses are named."""
+    """A sentence for each other way to get a model; the sites where this run loses are named.
+
+    Of two rows that are one model by construction, the second says only that.
+    """
     found, sentences = results.evaluation, []
+    rows = {row.key: row for row in results.comparison}
     for row in results.comparison:
+        twin = rows.get(row.same_as or "")
+        if twin is not None and twin.evaluation == row.evaluation:
+            sentences.append(
+                f"“{row.title}” equals “{twin.title}” by construction: a round is one step on all "
+                "records of a site, and the mean of these steps, weighted by declared size, is one "
+                "step on all records together."
+            )
+            continue
         loses = [
             f"{site} ({format_figure(value)} against {format_figure(other)})"
             for site in found.sites
@@ -113,22 +153,38 @@ def _rounds_fact(results: Results) -> Fact:
 
 
 def models(results: Results) -> list[dict[str, Any]]:
-    """Rows of the comparison: this run first, then the others, then the majority class."""
+    """Rows of the comparison: this run first, then the others, last what learns nothing.
+
+    A figure has room for the `label` of a row, a table also for its `title` and `note`.
+    """
     privacy = results.privacy
     epsilon = privacy.guarantees[0].largest_epsilon if privacy else None
     rows: list[dict[str, Any]] = [
-        {"title": "This run", "evaluation": results.evaluation, "epsilon": epsilon, "note": ""}
+        {
+            "title": "This run",
+            "label": "This run",
+            "evaluation": results.evaluation,
+            "epsilon": epsilon,
+            "note": "",
+        }
     ]
     rows += [
-        {"title": row.title, "evaluation": row.evaluation, "epsilon": row.epsilon, "note": row.note}
+        {
+            "title": row.title,
+            "label": _label(row, results.single_models),
+            "evaluation": row.evaluation,
+            "epsilon": row.epsilon,
+            "note": row.note,
+        }
         for row in results.comparison
     ]
-    majority = results.baselines.get(MAJORITY)
-    if majority is not None and all(row.key != MAJORITY for row in results.comparison):
+    if (nothing := learns_nothing(results)) is not None:
+        title = f"{nothing.name.capitalize()} of each site"
         rows.append(
             {
-                "title": "Majority class of each site",
-                "evaluation": majority,
+                "title": title,
+                "label": title,
+                "evaluation": nothing.evaluation,
                 "epsilon": None,
                 "note": "learns nothing",
             }
@@ -136,3 +192,10 @@ def models(results: Results) -> list[dict[str, Any]]:
     for row in rows:
         row["private"] = row["epsilon"] is not None and math.isfinite(row["epsilon"])
     return rows
+
+
+def _label(row: Comparison, single_models: Mapping[str, Evaluation]) -> str:
+    if row.key != "best_single":
+        return row.title
+    sites = [site for site, found in single_models.items() if found == row.evaluation]
+    return f"Best single site: {sites[0]}" if sites else row.title

@@ -9,7 +9,6 @@ from tacit.privacy.events import Relation, Unit
 from tacit.runs.encoding import encode
 from tacit.runs.evaluation import Direction, Evaluation, evaluation
 from tacit.runs.results import (
-    Accountant,
     Adversary,
     Calibration,
     CalibrationBin,
@@ -20,6 +19,7 @@ from tacit.runs.results import (
     Mechanism,
     ModelSummary,
     Privacy,
+    ReportedAccountant,
     Results,
     Round,
     Sampling,
@@ -71,7 +71,9 @@ GUARANTEE = Guarantee(
     },
 )
 
-PRIVACY = Privacy(Accountant.PLD, Sampling.POISSON, simulated_noise=True, guarantees=(GUARANTEE,))
+PRIVACY = Privacy(
+    ReportedAccountant.PLD, Sampling.POISSON, simulated_noise=True, guarantees=(GUARANTEE,)
+)
 
 RESULTS = Results(
     version="0.1.0",
@@ -82,7 +84,7 @@ RESULTS = Results(
     weights_sha256="3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea",
     simulation=True,
     domain=DOMAIN,
-    model=ModelSummary("linear", "all", 28, 28, None),
+    model=ModelSummary("linear", "all", 28, 28, 28, None),
     strategy="FedAvg",
     evaluation=accuracies(0.8269, 0.8202, 0.9375, 0.6739),
     baselines={"majority_class": accuracies(0.5385, 0.6404, 0.9375, 0.7609, pooled=0.6392)},

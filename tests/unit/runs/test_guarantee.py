@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from tacit.privacy.events import Relation, Unit
+from tacit.privacy import accounting
+from tacit.privacy.events import GaussianSteps, Relation, Unit
 from tacit.runs import guarantee as module
 from tacit.runs.guarantee import (
     SIMULATED_NOISE,
@@ -17,7 +18,7 @@ from tacit.runs.guarantee import (
     guarantee_in_words,
     recognised_at_most,
 )
-from tacit.runs.results import Accountant, Guarantee, SiteSpending
+from tacit.runs.results import Guarantee, ReportedAccountant, SiteSpending
 
 ELEMENTS = [
     "Guarantee",
@@ -33,6 +34,11 @@ ELEMENTS = [
 ]
 
 
+FULL_BATCH = replace(
+    GUARANTEE, sites={s: replace(one, sampling_rate=1.0) for s, one in GUARANTEE.sites.items()}
+)
+
+
 def words(guarantee: Guarantee, privacy=PRIVACY, domain=DOMAIN, simulation=True):
     found = guarantee_in_words(guarantee, privacy, domain, simulation=simulation)
     return {statement.about: " ".join((statement.text, *statement.points)) for statement in found}
@@ -40,8 +46,8 @@ def words(guarantee: Guarantee, privacy=PRIVACY, domain=DOMAIN, simulation=True)
 
 @pytest.mark.parametrize("unit", Unit)
 @pytest.mark.parametrize("relation", Relation)
-@pytest.mark.parametrize("accountant", Accountant)
-def test_every_element_is_there(unit: Unit, relation: Relation, accountant: Accountant):
+@pytest.mark.parametrize("accountant", ReportedAccountant)
+def test_every_element_is_there(unit: Unit, relation: Relation, accountant: ReportedAccountant):
     found = words(
         replace(GUARANTEE, unit=unit, relation=relation), replace(PRIVACY, accountant=accountant)
     )
@@ -109,8 +115,45 @@ def test_an_infinite_epsilon_is_no_guarantee():
 
 
 def test_full_batches_are_not_called_sampling():
-    sites = {site: replace(one, sampling_rate=1.0) for site, one in GUARANTEE.sites.items()}
-    assert words(replace(GUARANTEE, sites=sites))["Sampling"].startswith("None: every record")
+    found = words(FULL_BATCH)
+    assert found["Sampling"].startswith("None: every record")
+    assert found["Mechanism"].startswith("The Gaussian mechanism at each site")
+    assert "contribution of every record is shortened" in found["Mechanism"]
+    assert "sampled" not in found["Mechanism"]
+    assert not any("{" in text for text in found.values())
+
+
+def test_one_site_that_samples_is_sampling():
+    sites = {**FULL_BATCH.sites, "va": replace(FULL_BATCH.sites["va"], sampling_rate=0.99)}
+    found = words(replace(FULL_BATCH, sites=sites))
+    assert found["Mechanism"].startswith("The sampled Gaussian mechanism at each site (DP-SGD;")
+    assert "contribution of each sampled record is shortened" in found["Mechanism"]
+    assert found["Accountant"].startswith("Privacy loss distributions (PLD)")
+
+
+def test_full_batches_are_accounted_exactly():
+    found = words(FULL_BATCH)["Accountant"]
+    assert found.startswith("Exact: without sampling")
+    assert "Balle and Wang 2018 (arXiv 1805.06530, theorem 8)" in found
+    assert "PLD" not in found
+    by_rdp = words(FULL_BATCH, replace(PRIVACY, accountant=ReportedAccountant.RDP))
+    assert "RDP" in by_rdp["Accountant"]
+
+
+def test_what_is_said_of_full_batches_is_what_is_done(monkeypatch: pytest.MonkeyPatch):
+    def no_discretisation(*_):
+        raise AssertionError("a privacy loss distribution was discretised")
+
+    monkeypatch.setattr(accounting, "_pld_epsilon", no_discretisation)
+    epsilon = accounting.epsilon([GaussianSteps(14.25, 1.0, 20, 1.0)], 1e-4)
+    # Theorem 8 of Balle and Wang 2018, for the one Gaussian of noise multiplier σ / √20.
+    loss = math.sqrt(20) / 14.25
+    spent = norm.cdf(loss / 2 - epsilon / loss) - math.exp(epsilon) * norm.cdf(
+        -loss / 2 - epsilon / loss
+    )
+    assert spent == pytest.approx(1e-4, rel=1e-6)
+    with pytest.raises(AssertionError, match="discretised"):
+        accounting.epsilon([GaussianSteps(14.25, 0.99, 20, 1.0)], 1e-4)
 
 
 def test_many_sites_are_not_listed():

@@ -112,9 +112,30 @@ def test_held_out_measurements_are_marked():
         text = caption.split("</figcaption>")[0]
         assert "simulation only" in text or "δ" in text or "accountant" in text
     deployed = replace(RESULTS, simulation=False, privacy=replace(PRIVACY, simulated_noise=False))
-    lines = tuple(replace(line, loss_on="public") for line in history())
+    lines = tuple(replace(line, loss_on="a benchmark") for line in history())
     assert "simulation only" not in report(deployed, lines).words
-    assert "labelled public data" in report(deployed, lines).words
+    assert "Measured on a benchmark." in report(deployed, lines).words
+
+
+def test_the_loss_says_where_it_was_measured():
+    assert "Loss" in report().words
+    assert "Measured on held-out rows (simulation only)." in report().words
+    assert "held_out" not in report().words
+
+
+@pytest.mark.parametrize(
+    ("head", "pretraining", "said"),
+    [
+        (28, None, "none: the model starts from zero weights"),
+        (4, None, "none: the head starts from zero weights, all else from random ones"),
+        (28, "the weights of a.safetensors", "the weights of a.safetensors"),
+    ],
+)
+def test_it_says_from_which_weights_the_model_starts(head, pretraining, said):
+    model = replace(RESULTS.model, parameters_head=head, pretraining=pretraining)
+    words = report(replace(RESULTS, model=model)).words
+    assert f"Pretraining{said}" in words
+    assert ("starts from zero weights" in words) == (pretraining is None)
 
 
 def test_without_privacy_it_says_so():

@@ -22,14 +22,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tacit.errors import RunDirectoryError, TacitError
+from tacit.privacy.accounting import Accountant
 from tacit.privacy.events import Relation, Unit
 from tacit.runs import encoding
 from tacit.runs.encoding import decode, encode
 from tacit.runs.evaluation import Direction, WorstSite, evaluation
 from tacit.runs.results import (
-    Accountant,
     Adversary,
     Mechanism,
+    ReportedAccountant,
     Results,
     Round,
     Sampling,
@@ -60,10 +61,14 @@ def test_the_schema_is_a_schema():
         without_privacy(),
         with_spending("va", ENDLESS),
         ONE_CLASS,
+        replace(
+            RESULTS,
+            comparison=tuple(replace(row, same_as="pooled") for row in RESULTS.comparison),
+        ),
         replace(RESULTS, calibration=None, comparison=(), baselines={}, notes=()),
         replace(RESULTS, evaluation=accuracies(None, None, None, None, pooled=None)),
     ],
-    ids=["whole", "no privacy", "infinite", "one class", "bare", "nothing measured"],
+    ids=["whole", "no privacy", "infinite", "one class", "same", "bare", "nothing measured"],
 )
 def test_what_is_written_fits_the_schema_and_is_read_back(results: Results, tmp_path: Path):
     path = tmp_path / "results.json"
@@ -76,7 +81,9 @@ def test_what_is_written_fits_the_schema_and_is_read_back(results: Results, tmp_
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.json"]
 
 
-@pytest.mark.parametrize("vocabulary", [Unit, Relation, Accountant, Sampling, Mechanism, Adversary])
+@pytest.mark.parametrize(
+    "vocabulary", [Unit, Relation, ReportedAccountant, Sampling, Mechanism, Adversary]
+)
 def test_the_schema_knows_every_word(vocabulary):
     words = sorted(vocabulary)
     enums = []
@@ -89,6 +96,11 @@ def test_the_schema_knows_every_word(vocabulary):
 
     walk(SCHEMA)
     assert words in enums
+
+
+def test_what_a_run_may_report_is_an_accountant():
+    assert [Accountant(reported).name for reported in ReportedAccountant] == ["PLD", "RDP"]
+    assert SCHEMA["$defs"]["privacy"]["properties"]["accountant"] == {"enum": ["pld", "rdp"]}
 
 
 def _drop(found, *path):
@@ -124,6 +136,9 @@ WRONG = {
     "short hash": _put("abc", "weights_sha256"),
     "unknown direction": _put("up", "evaluation", "direction"),
     "empty bin": _put(0, "calibration", "sites", "va", "bins", 0, "count"),
+    "unknown accountant": _put("prv", "privacy", "accountant"),
+    "half a parameter": _put(0.5, "model", "parameters_head"),
+    "no head": lambda found: _drop(found, "model", "parameters_head"),
     "half a record": _put(0.5, "test_records", "va"),
     "negative time": _put(-1, "timing", "seconds"),
 }
