@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from tacit.errors import DataError
@@ -12,7 +14,10 @@ from tacit.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Rows of one site: `features` float32 [n, ...] and class indices `targets` int64 [n]."""
+    """Rows of one site: `features` float32 [n, ...] and `targets` [n].
+
+    Targets are class indices (int64), or numbers (float32) scaled by the card's `Target`.
+    """
 
     features: torch.Tensor
     targets: torch.Tensor
@@ -33,14 +38,43 @@ class Metric(StrEnum):
     """A domain's headline figure."""
 
     ACCURACY = "accuracy"
+    AUC = "auc"
+    """Area under the ROC curve, for two classes."""
+    RMSE = "rmse"
+    """Root of the mean squared error, in the target's unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A number to predict: its name, its unit, and the public range that it is clamped to.
+
+    The range is mapped to [-1, 1], which is what a model sees; a model that starts from zero thus
+    starts at the middle of the range.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+
+    def scale(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        """Clamp values [n] to the range and map them to [-1, 1]; a NaN stays one."""
+        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        return ((np.clip(values, self.low, self.high) - middle) / half).astype(np.float32)
+
+    def unscale(self, scaled: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Map scaled values [n] back to the target's unit."""
+        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        return scaled * half + middle
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
     """What a person is told about a domain; all of it is public knowledge.
 
-    `public_pool` says what the pool is and that it is public by assumption; None where there is
-    none.
+    A domain has `classes` to tell apart or, with no classes, a `target` to predict. `public_pool`
+    says what the pool is and that it is public by assumption; None where there is none.
+    `synthetic` says that the rows were made by a program.
     """
 
     name: str
@@ -52,6 +86,12 @@ class Card:
     not_protected: tuple[str, ...] = field(default=())
     public_pool: str | None = None
     synthetic: bool = False
+    target: Target | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Number of scores that a model gives for an example."""
+        return 1 if self.target else len(self.classes)
 
 
 class Domain(Protocol):
@@ -95,6 +135,8 @@ def check_sites(data: Mapping[str, SiteData], card: Card) -> None:
         for part, examples in (("training", held.train), ("test", held.test)):
             if len(examples) == 0:
                 raise DataError(f"site {site!r} has no {part} rows: add rows or leave the site out")
+            if card.target is not None:
+                continue
             bad = (examples.targets < 0) | (examples.targets >= len(card.classes))
             if bad.any():
                 row = int(bad.nonzero()[0, 0])

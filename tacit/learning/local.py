@@ -3,6 +3,11 @@
 A private step is algorithm 1 of Abadi et al. 2016 ("Deep Learning with Differential Privacy")
 with a Poisson sample, a public number of steps and a public divisor: sum of clipped per-example
 gradients in fp32, plus Gaussian noise, divided by a constant.
+
+FedProx (Li et al. 2020, "Federated Optimization in Heterogeneous Networks", eq. 2) adds
+μ/2 ‖w - w₀‖² to a site's loss, w₀ being the round's first weights. Its gradient μ(w - w₀) depends
+on no record: w₀ came with the request, and w on it and on sums that were noised before. So it is
+added after the noise, as it is; clipped with each record's gradient it would crowd out the data.
 """
 
 from collections.abc import Callable, Iterator
@@ -73,6 +78,7 @@ def train_round(
         Called with the number of steps begun, before each step touches data.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
+    first = [p.detach().clone() for p in parameters]
     with _random_layers(layers, compute.device):
         for step in range(1, plan.steps + 1):
             on_step(step)
@@ -85,6 +91,10 @@ def train_round(
                 sums = clipped_sum(model, features, targets, plan.clipping_norm, compute)
                 _add_noise(sums, noise, plan.noise_multiplier * plan.clipping_norm)
             with torch.no_grad():
+                if plan.proximal_mu:
+                    for parameter, origin in zip(parameters, first, strict=True):
+                        # w - ημ(w - w₀), eq. 2 of Li et al. 2020, from the w of the gradient.
+                        parameter.lerp_(origin, plan.learning_rate * plan.proximal_mu)
                 for parameter, total in zip(parameters, sums, strict=True):
                     parameter.sub_(total, alpha=plan.learning_rate / plan.divisor)
 

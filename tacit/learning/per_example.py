@@ -16,9 +16,12 @@ def usable_losses(
     Parameters
     ----------
     model
-        Maps examples [n, ...] to scores [n, classes].
-    features, targets
-        Examples [n, ...] and their classes [n].
+        Maps examples [n, ...] to scores [n, classes], or to [n, 1] where targets are numbers.
+    features
+        Examples [n, ...].
+    targets
+        Classes [n] (int64): the loss is cross-entropy. Or numbers [n] (floating point): the loss is
+        half the squared error.
     precision
         Type of the forward pass.
 
@@ -27,7 +30,7 @@ def usable_losses(
     losses : Tensor
         fp32 [n]; zero, and without gradient, for an unusable row.
     usable : Tensor
-        bool [n]: the row's features are finite and its target is a class.
+        bool [n]: the row's features are finite, and its target is a class or a finite number.
     """
     usable = torch.isfinite(features).flatten(1).all(1)
     features = torch.where(usable.view(-1, *[1] * (features.dim() - 1)), features, 0)
@@ -37,15 +40,19 @@ def usable_losses(
         enabled=precision != torch.float32,
     ):
         scores = model(features)
-    usable &= (targets >= 0) & (targets < scores.shape[1])
-    losses = nn.functional.cross_entropy(
-        scores.float(), torch.where(usable, targets, 0), reduction="none"
-    )
+    if targets.is_floating_point():
+        usable &= torch.isfinite(targets)
+        losses = (scores[:, 0].float() - torch.where(usable, targets, 0)).square() / 2
+    else:
+        usable &= (targets >= 0) & (targets < scores.shape[1])
+        losses = nn.functional.cross_entropy(
+            scores.float(), torch.where(usable, targets, 0), reduction="none"
+        )
     return losses * usable, usable
 
 
 class PerExampleGradients:
-    """Per-example gradients of a classification loss.
+    """Per-example gradients of the loss.
 
     A context manager: on exit, Opacus's hooks are gone and the module is as it was, but in
     training mode.
@@ -53,7 +60,7 @@ class PerExampleGradients:
     Parameters
     ----------
     model
-        Maps examples [n, ...] to scores [n, classes].
+        Maps examples [n, ...] to scores.
     precision
         Type of forward and backward passes; gradients are fp32 in the end. Trainable weights stay
         fp32 (master weights).
@@ -95,9 +102,9 @@ class PerExampleGradients:
     def __call__(self, features: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
         """Return, for each trainable parameter, gradients fp32 [n, *parameter.shape].
 
-        Rows that are unusable (a feature that is not finite, a target that is no class) get a
-        gradient of zero, and so does every example whose gradient is not finite or so large that
-        its entries do not sum to a finite number (nor, then, do their squares).
+        Rows that are unusable (a feature that is not finite, a target that is no class or no
+        number) get a gradient of zero, and so does every example whose gradient is not finite or so
+        large that its entries do not sum to a finite number (nor, then, do their squares).
         """
         self._forget_pass()
         losses, usable = usable_losses(self._hooked, features, targets, self._precision)

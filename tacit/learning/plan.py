@@ -24,6 +24,10 @@ class RoundPlan:
         Step size.
     clipping_norm, noise_multiplier
         C and σ of the private step; both None without privacy.
+    unit
+        Whose presence is hidden.
+    proximal_mu
+        μ of FedProx: how strongly each step is pulled back to the round's first weights; 0 without.
     """
 
     steps: int
@@ -33,6 +37,7 @@ class RoundPlan:
     clipping_norm: float | None = None
     noise_multiplier: float | None = None
     unit: Unit = Unit.RECORD
+    proximal_mu: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -42,6 +47,8 @@ class RoundPlan:
         for name, value in (("divisor", self.divisor), ("learning rate", self.learning_rate)):
             if not (math.isfinite(value) and value > 0):
                 raise ConfigurationError(f"{name} must be positive, not {value}")
+        if not (math.isfinite(self.proximal_mu) and self.proximal_mu >= 0):
+            raise ConfigurationError(f"proximal μ must be 0 or more, not {self.proximal_mu}")
         if (self.clipping_norm is None) != (self.noise_multiplier is None):
             raise ConfigurationError("a private round needs both clipping norm and noise")
         if self.unit is not Unit.RECORD:

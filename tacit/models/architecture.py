@@ -9,15 +9,15 @@ from torch import nn
 class Architecture(Protocol):
     """Builds a model; to be implemented by a class that a YAML names with ``_target_``.
 
-    The module that `build` returns maps a batch of examples [n, ...] to scores [n, classes] and
-    has a submodule ``head`` that starts from zeros, so that an untrained model prefers no class.
-    No layer may mix the examples of a batch (BatchNorm does): per-example gradients would not be
-    defined.
+    The module that `build` returns maps a batch of examples [n, ...] to scores [n, outputs], one
+    for each class or a single one where a number is predicted, and has a submodule ``head`` that
+    starts from zeros, so that an untrained model prefers no class. No layer may mix the examples of
+    a batch (BatchNorm does): per-example gradients would not be defined.
     """
 
     name: str
 
-    def build(self, inputs: tuple[int, ...], classes: int) -> nn.Module:
+    def build(self, inputs: tuple[int, ...], outputs: int) -> nn.Module:
         """Return a new module for examples of shape `inputs`.
 
         Initial weights come from torch's global generator, which the caller seeds.
@@ -26,14 +26,18 @@ class Architecture(Protocol):
 
 
 class Pretrainable(Protocol):
-    """A module that masked modelling can pretrain on unlabelled rows."""
+    """A module that masked modelling can pretrain on unlabelled examples."""
 
     def standardise(self, pool: torch.Tensor) -> None:
-        """Take scale and location of the features from public examples [n, width]."""
+        """Take scale and location from public examples [n, ...], of the features and their code.
+
+        Called before pretraining, for what is to be predicted, and once more after it, for what
+        the learnt encoder gives to the head.
+        """
         ...
 
     def reconstruct(self, features: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
-        """Predict the standardised features [n, width] from those where `masked` is 0."""
+        """Predict the standardised features [n, ...] from those where `masked` [n, ...] is 0."""
         ...
 
     def standardised(self, features: torch.Tensor) -> torch.Tensor:
@@ -41,9 +45,9 @@ class Pretrainable(Protocol):
         ...
 
 
-def zero_head(inputs: int, classes: int) -> nn.Linear:
-    """Return a linear head with zero weights: every class starts at the same score."""
-    head = nn.Linear(inputs, classes)
+def zero_head(inputs: int, outputs: int) -> nn.Linear:
+    """Return a linear head with zero weights: no class is preferred at the start."""
+    head = nn.Linear(inputs, outputs)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     return head

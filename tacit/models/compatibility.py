@@ -60,6 +60,15 @@ def _refused_layers(model: nn.Module) -> list[str]:
     return complaints
 
 
+def _targets_for(model: nn.Module, examples: torch.Tensor) -> torch.Tensor:
+    """Make up targets: a class each, or a number each where the model gives a single score."""
+    with torch.no_grad():
+        scores = model(examples)
+    if scores.shape[1] == 1:
+        return torch.full_like(scores[:, 0], 0.5)
+    return torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
+
+
 def _still(model: nn.Module) -> None:
     """Let dropout pass everything: its draws differ between a batch and its examples alone."""
     for layer in model.modules():
@@ -68,13 +77,12 @@ def _still(model: nn.Module) -> None:
 
 
 def _compare_with_autograd(model: nn.Module, inputs: tuple[int, ...]) -> None:
-    from tacit.learning.per_example import PerExampleGradients
+    from tacit.learning.per_example import PerExampleGradients, usable_losses
 
     trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     generator = torch.Generator().manual_seed(0)
     device = trainable[0][1].device
     examples = torch.rand((3, *inputs), generator=generator).to(device)
-    targets = torch.zeros(3, dtype=torch.int64, device=device)
     kept = [p.detach().clone() for _, p in trainable]
     with torch.no_grad():
         # Zero weights (a fresh head) would hide the layers below them.
@@ -83,9 +91,11 @@ def _compare_with_autograd(model: nn.Module, inputs: tuple[int, ...]) -> None:
     try:
         with PerExampleGradients(model) as per_example:
             _still(model)
+            targets = _targets_for(model, examples)
             batched = per_example(examples, targets)
         for row in range(3):
-            loss = nn.functional.cross_entropy(model(examples[row : row + 1]), targets[:1])
+            one = slice(row, row + 1)
+            loss = usable_losses(model, examples[one], targets[one], torch.float32)[0].sum()
             alone = torch.autograd.grad(loss, [p for _, p in trainable], allow_unused=True)
             largest = max((g.abs().max().item() for g in alone if g is not None), default=0.0)
             for (name, p), single, gradients in zip(trainable, alone, batched, strict=True):

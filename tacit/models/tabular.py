@@ -18,8 +18,8 @@ class TabularModel(nn.Module):
     ----------
     width
         Number of features of a row.
-    classes
-        Number of classes.
+    outputs
+        Number of scores.
     hidden
         Width of the hidden layer.
     embedding
@@ -29,7 +29,7 @@ class TabularModel(nn.Module):
     location: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, width: int, classes: int, hidden: int, embedding: int) -> None:
+    def __init__(self, width: int, outputs: int, hidden: int, embedding: int) -> None:
         super().__init__()
         self.register_buffer("location", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
@@ -38,10 +38,10 @@ class TabularModel(nn.Module):
         self.encoder = nn.Linear(hidden, embedding)
         self.norm = nn.LayerNorm(embedding)
         self.decoder = nn.Linear(embedding, width)
-        self.head = zero_head(embedding, classes)
+        self.head = zero_head(embedding, outputs)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return scores [n, classes] of rows [n, width]."""
+        """Return scores [n, outputs] of rows [n, width]."""
         hidden = torch.tanh(self.visible(self.standardised(features)))
         scores: torch.Tensor = self.head(self.norm(self.encoder(hidden)))
         return scores
@@ -81,7 +81,7 @@ class Tabular:
         self.hidden = hidden
         self.embedding = embedding
 
-    def build(self, inputs: tuple[int, ...], classes: int) -> nn.Module:
+    def build(self, inputs: tuple[int, ...], outputs: int) -> nn.Module:
         """Return a new module for rows of shape (width,).
 
         Raises
@@ -94,4 +94,4 @@ class Tabular:
                 f"model=tabular takes rows of a table, but this domain's examples have the shape "
                 f"{inputs}: choose another model"
             )
-        return TabularModel(inputs[0], classes, self.hidden, self.embedding)
+        return TabularModel(inputs[0], outputs, self.hidden, self.embedding)
