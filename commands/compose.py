@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from commands.options import Options, match, nearest, options
 from tacit.errors import ConfigurationError
+from tacit.refused import STRATEGIES
 
 HELPERS: Final = ("recommended",)
 """Keys that only other keys refer to: gone once everything is resolved."""
@@ -137,6 +138,9 @@ def _check_option(override: Override, known: Options) -> None:
         )
     value = str(override.value())
     if value not in known[group]:
+        refused = {name.lower(): why for name, why in STRATEGIES.items()}
+        if group == "strategy" and value.lower() in refused:
+            raise ConfigurationError(f"{override.input_line} is refused: {refused[value.lower()]}")
         raise ConfigurationError(
             f"{override.input_line}: there is no such option; {nearest(value, known[group])}"
         )
