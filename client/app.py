@@ -7,8 +7,9 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from client import door
-from client.site import Site, admit, learn, release
+from client.site import Site, admit, learn, release, reserve
 from tacit.errors import RefusedError
+from tacit.messages import ENROL, RESERVE
 from tacit.privacy.policy import Reason
 
 log = logging.getLogger(__name__)
@@ -26,30 +27,42 @@ FAULTS = (
 
 
 def build_client_app(site_of: Callable[[Context], Site]) -> ClientApp:
-    """Return an app that answers training requests for the site of a context.
+    """Return an app that answers for the site of a context.
 
     Parameters
     ----------
     site_of
-        Finds the site; a process with one site returns that one.
+        Finds the site; a process with one site returns that one. A context without a site raises
+        RefusedError.
     """
     app = ClientApp()
 
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        site = site_of(context)
-        try:
-            admitted = admit(site, message)
-            if isinstance(admitted, Message):
-                return admitted
-            weights = learn(site, admitted)
-            return release(site, message, admitted, weights)
-        except RefusedError as error:
-            log.warning("%s refused: %s", site.name, error)
-            return door.refuse(message, error.reason)
-        except FAULTS as error:
-            # What broke may depend on the data: the terminal of the site hears it, nobody else.
-            log.exception("%s could not learn", site.name, exc_info=error)
-            return door.refuse(message, Reason.NOT_AVAILABLE)
+    def answer(work: Callable[[Site, Message], Message]) -> Callable[[Message, Context], Message]:
+        def answered(message: Message, context: Context) -> Message:
+            try:
+                return work(site_of(context), message)
+            except RefusedError as error:
+                log.warning("refused: %s", error)
+                return door.refuse(message, error.reason)
+            except FAULTS as error:
+                # What broke may depend on the data: the site's terminal hears it, nobody else.
+                log.exception("could not answer", exc_info=error)
+                return door.refuse(message, Reason.NOT_AVAILABLE)
 
+        return answered
+
+    app.query(ENROL)(answer(_introduce))
+    app.query(RESERVE)(answer(reserve))
+    app.train()(answer(_train))
     return app
+
+
+def _introduce(site: Site, message: Message) -> Message:
+    return door.introduce(message, site.name)
+
+
+def _train(site: Site, message: Message) -> Message:
+    admitted = admit(site, message)
+    if isinstance(admitted, Message):
+        return admitted
+    return release(site, message, admitted, learn(site, admitted))

@@ -1,8 +1,9 @@
 """The one door: the only code that builds a reply of a site.
 
-What is to leave comes together with the privacy event that pays for it and the charge that is on
-disk; without them there is no reply. A reply is a pure function of the packed bytes that the
-ledger keeps, so a repeated message gets the same bytes.
+What was learnt from data leaves together with the privacy event that pays for it and the charge
+that is on disk; without them there is no such reply. It is a pure function of the packed bytes that
+the ledger keeps, so a repeated message gets the same bytes. The other replies, to introduce the
+site, to confirm a reservation and to refuse, hold nothing that depends on data.
 """
 
 import json
@@ -15,7 +16,7 @@ from safetensors.numpy import load, save
 
 from strategies.records import to_record
 from tacit.errors import RefusedError
-from tacit.messages import ARRAYS, LEDGER
+from tacit.messages import ARRAYS, LEDGER, SITE
 from tacit.models.trainable import Weights
 from tacit.privacy.book import Charge
 from tacit.privacy.chain import Receipt
@@ -62,6 +63,17 @@ def replay(message: Message, packed: bytes) -> Message:
         }
     )
     return Message(content, reply_to=message)
+
+
+def introduce(message: Message, name: str) -> Message:
+    """Say who is there: the site's name, which is public."""
+    return Message(RecordDict({SITE: ConfigRecord({"name": name})}), reply_to=message)
+
+
+def confirm(message: Message, receipt: Receipt) -> Message:
+    """Confirm that a run is reserved: count and head of the ledger, which hold no data."""
+    record = ConfigRecord({"count": receipt.count, "head": receipt.head})
+    return Message(RecordDict({LEDGER: record}), reply_to=message)
 
 
 def refuse(message: Message, reason: str) -> Message:

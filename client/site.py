@@ -1,6 +1,7 @@
-"""One site: what it holds, and the three functions on the way of a round.
+"""One site: what it holds, and the functions on the way of a run.
 
-``admit`` (policy and durable charge) → ``learn`` → ``release`` (through the door).
+``reserve`` once, then for each round ``admit`` (policy and durable charge) → ``learn`` →
+``release`` (through the door).
 """
 
 from collections.abc import Callable
@@ -15,11 +16,12 @@ from strategies.records import from_record
 from tacit.domains.domain import Examples
 from tacit.errors import ConfigurationError, ModelError, RefusedError
 from tacit.learning.local import Compute, train_round
-from tacit.messages import ARRAYS, CONFIG, TrainRequest, request_hash
+from tacit.messages import ARRAYS, CONFIG, RunRequest, TrainRequest, request_hash
 from tacit.models.trainable import Weights, load_trainable, sha256_of, trainable_weights
 from tacit.privacy.book import Charge
+from tacit.privacy.events import ExactRelease
 from tacit.privacy.ledger import Ledger
-from tacit.privacy.policy import Policy, Reason
+from tacit.privacy.policy import Plan, Policy, Reason
 from tacit.privacy.randomness import Stream
 
 Streams = Callable[[int, str], Stream]
@@ -44,6 +46,8 @@ class Site:
         What was spent and what may be.
     streams
         Where noise and Poisson coins come from.
+    predictable
+        Whether somebody could compute them: then no ε is finite in truth.
     compute
         Device, precision and microbatches.
     """
@@ -55,6 +59,7 @@ class Site:
     ledger: Ledger
     policy: Policy
     streams: Streams
+    predictable: bool
     compute: Compute
 
 
@@ -65,6 +70,32 @@ class Admitted:
     request: TrainRequest
     weights: Weights
     charge: Charge
+
+
+def reserve(site: Site, message: Message) -> Message:
+    """Set a run's whole budget aside before its first round.
+
+    Raises
+    ------
+    RefusedError
+        With a reason from the closed list; nothing was set aside.
+    """
+    try:
+        request = RunRequest.from_config(dict(message.content.config_records[CONFIG]))
+        event = request.plan.event()
+        plan = Plan(
+            run=request.run,
+            event=event,
+            rounds=request.rounds,
+            epsilon=request.epsilon,
+            delta=request.delta,
+            predictable=site.predictable and not isinstance(event, ExactRelease),
+        )
+    except (ConfigurationError, KeyError, ValueError) as error:
+        raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
+    _check_model(site, request.model)
+    site.ledger.reserve(plan, site.policy)
+    return door.confirm(message, site.ledger.receipt())
 
 
 def admit(site: Site, message: Message) -> Admitted | Message:
@@ -86,12 +117,7 @@ def admit(site: Site, message: Message) -> Admitted | Message:
         weights = from_record(message.content.array_records[ARRAYS])
     except (ConfigurationError, KeyError, ValueError, TypeError) as error:
         raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
-    if request.model != site.model_sha256:
-        raise RefusedError(
-            Reason.MODEL_DIFFERS,
-            f"site {site.name}: the request is for model {request.model[:12]}…, "
-            f"this site has {site.model_sha256[:12]}…",
-        )
+    _check_model(site, request.model)
     site.ledger.check_receipt(request.receipt)
     key = request_hash(config, sha256_of(weights))
     if (stored := site.ledger.stored_reply(request.run, key)) is not None:
@@ -139,6 +165,15 @@ def release(site: Site, message: Message, admitted: Admitted, weights: Weights) 
     """Hand the weights to the door with the charge that pays for them."""
     leaving = door.Release(weights, admitted.charge, site.ledger.receipt())
     return door.release(site.ledger, message, leaving)
+
+
+def _check_model(site: Site, asked: str) -> None:
+    if asked != site.model_sha256:
+        raise RefusedError(
+            Reason.MODEL_DIFFERS,
+            f"site {site.name}: the request is for model {asked[:12]}…, "
+            f"this site has {site.model_sha256[:12]}…",
+        )
 
 
 def seeded_streams(seed: int, site: str) -> Streams:

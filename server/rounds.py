@@ -40,6 +40,8 @@ class RunPlan:
         What each site computes in a round, by name.
     declared_sizes
         Public weight of each site in the average.
+    epsilon, delta
+        What the run may cost each site; infinite and 0 without privacy.
     min_replies
         Fewest replies with which a round counts.
     timeout
@@ -51,6 +53,8 @@ class RunPlan:
     model: str
     sites: Mapping[str, RoundPlan]
     declared_sizes: Mapping[str, int]
+    epsilon: float
+    delta: float
     min_replies: int
     timeout: float | None = None
 
@@ -121,7 +125,7 @@ def run_rounds(
         answers, failed = _sort_replies(replies, plan, names, state.weights)
         if len(answers) < plan.min_replies:
             raise _too_few(number, plan, answers, failed)
-        record, _ = strategy.aggregate_train(number, _weighed(answers, plan))
+        record, _ = strategy.aggregate_train(number, _weighed(answers, plan, state.weights))
         if record is None:
             raise TooFewSitesError(f"round {number}: the strategy made no model of the replies")
         weights = _in_order_of(state.weights, from_record(record))
@@ -155,6 +159,8 @@ def _requests(
     messages = strategy.configure_train(number, to_record(state.weights), ConfigRecord(), grid)
     addressed = []
     for message in messages:
+        if message.metadata.dst_node_id not in names:
+            continue  # a node without a site in this run
         site = names[message.metadata.dst_node_id]
         receipt = state.receipts.get(site, Receipt(0, NO_ROWS))
         request = TrainRequest(plan.run, number, plan.rounds, plan.model, plan.sites[site], receipt)
@@ -184,12 +190,17 @@ def _sort_replies(
         if reply is None:
             failed[site] = NO_REPLY
         elif reply.has_error():
-            failed[site] = reply.error.reason if reply.error.reason in KNOWN else MALFORMED
+            failed[site] = reason_of(reply)
         elif not _well_formed(reply.content, like):
             failed[site] = MALFORMED
         else:
             answers[site] = reply
     return answers, failed
+
+
+def reason_of(reply: Message) -> str:
+    """Return why a site refused, in a word of the closed list."""
+    return reply.error.reason if reply.error.reason in KNOWN else MALFORMED
 
 
 def _well_formed(content: RecordDict, like: Weights) -> bool:
@@ -208,12 +219,16 @@ def _well_formed(content: RecordDict, like: Weights) -> bool:
     )
 
 
-def _weighed(answers: Mapping[str, Message], plan: RunPlan) -> list[Message]:
-    """Give every answer its weight: the declared size, whatever the site may have said."""
+def _weighed(answers: Mapping[str, Message], plan: RunPlan, like: Weights) -> list[Message]:
+    """Give every answer its weight: the declared size, whatever the site may have said.
+
+    The arrays get the model's order too: some strategies go by their place and not by their name.
+    """
     for site, message in answers.items():
+        weights = _in_order_of(like, from_record(message.content.array_records[ARRAYS]))
         message.content = RecordDict(
             {
-                ARRAYS: message.content[ARRAYS],
+                ARRAYS: to_record(weights),
                 METRICS: MetricRecord({WEIGHT: plan.declared_sizes[site]}),
                 LEDGER: message.content.config_records[LEDGER],
             }

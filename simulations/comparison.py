@@ -5,6 +5,7 @@ search as the run's (``python -m benchmarks.settings``).
 """
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,10 @@ import torch
 
 from server.checkpoint import save_checkpoint
 from server.rounds import RoundOutcome, State
+from simulations.cohort import in_process
+from simulations.evaluation import DIRECTIONS, pooled_of
 from simulations.experiment import Arm, Experiment, main_arm, measure_weights, plan_of
-from simulations.training import open_ledgers, resumable, train_out
+from simulations.training import resumable, train_out
 from tacit.domains.domain import Examples
 from tacit.models.trainable import Weights
 from tacit.runs.directory import CHECKPOINT
@@ -140,16 +143,16 @@ class _Runner:
             save_checkpoint(checkpoint, plan.run, state)
             self._on_round(title, state.round, plan.rounds)
 
-        with open_ledgers(arm, experiment, folder) as ledgers:
-            note = train_out(arm, experiment, plan, state, ledgers, on_round)
+        with in_process(arm, experiment, folder) as cohort:
+            note = train_out(arm, experiment, plan, state, cohort, on_round)
         _, state = resumable(checkpoint, experiment)
         return _Baseline(measure_weights(experiment, state.weights).evaluation, note)
 
     def _drop_weights(self, arm: Arm, folder: Path) -> None:
         """Drop checkpoint and last replies: they may hold weights without privacy."""
         if (folder / CHECKPOINT).exists():
-            with open_ledgers(arm, self._experiment, folder) as ledgers:
-                for ledger in ledgers.values():
+            with in_process(arm, self._experiment, folder) as cohort:
+                for ledger in cohort.ledgers.values():
                     ledger.close_run(arm.key)
             shutil.rmtree(folder / CHECKPOINT)
 
@@ -195,19 +198,24 @@ def _pooled(experiment: Experiment) -> Arm:
 
 
 def _own_sites(experiment: Experiment, alone: dict[str, Evaluation]) -> Evaluation:
-    metric = experiment.card.metric.value
+    metric = experiment.card.metric
     values = {site: found.value(site) for site, found in alone.items()}
     sizes = {site: len(held.test) for site, held in experiment.data.items()}
-    right = sum((values[site] or 0.0) * sizes[site] for site in values)
     return evaluation(
-        metric, Direction.MAXIMIZE, values, pooled=right / sum(sizes[site] for site in values)
+        metric.value, DIRECTIONS[metric], values, pooled=pooled_of(metric, values, sizes)
     )
 
 
 def _best_single(
     experiment: Experiment, alone: dict[str, Evaluation], epsilon: float | None
 ) -> Comparison:
-    best = max(alone, key=lambda site: alone[site].mean_of_sites or 0.0)
+    sign = 1 if DIRECTIONS[experiment.card.metric] is Direction.MAXIMIZE else -1
+
+    def worth(site: str) -> float:
+        mean = alone[site].mean_of_sites
+        return -math.inf if mean is None else sign * mean
+
+    best = max(alone, key=worth)
     return Comparison(
         "best_single",
         f"The best single site's model ({best}) at all sites",

@@ -5,8 +5,8 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,7 +14,8 @@ import torch
 from server.rounds import RunPlan
 from simulations.evaluation import Measured, measure, predict
 from simulations.pretrain_model import SharedModel, shared_model
-from strategies.build import build_strategy
+from strategies.build import build_strategy, by_itself, proximal_mu
+from strategies.limits import check_run
 from tacit.components import make
 from tacit.domains.domain import Card, Domain, Examples, SiteData, check_sites
 from tacit.errors import ConfigurationError
@@ -30,6 +31,7 @@ from tacit.models.trainable import (
 from tacit.models.weights import state_arrays
 from tacit.privacy.calibration import noise_multiplier
 from tacit.settings import (
+    Component,
     EngineSettings,
     NoiseSource,
     NoPrivacy,
@@ -109,7 +111,8 @@ def prepare(
     check_sites(data, domain.card)
     inputs = tuple(next(iter(data.values())).train.features.shape[1:])
     compute = _compute(settings.engine)
-    build_strategy(settings.strategy)  # every training makes its own; here it is only checked
+    # Every training makes its own; here it is only checked.
+    check_run(build_strategy(settings.strategy), settings, len(sizes))
     shared = shared_model(
         settings.model,
         make("model.architecture", settings.model.architecture),
@@ -135,6 +138,17 @@ def prepare(
     )
 
 
+def only(experiment: Experiment, sites: Collection[str]) -> Experiment:
+    """Return the experiment with some of its sites."""
+    return replace(
+        experiment,
+        data={site: held for site, held in experiment.data.items() if site in sites},
+        declared_sizes={
+            site: size for site, size in experiment.declared_sizes.items() if site in sites
+        },
+    )
+
+
 def main_arm(experiment: Experiment) -> Arm:
     """Return the run itself."""
     settings = experiment.settings
@@ -147,17 +161,26 @@ def main_arm(experiment: Experiment) -> Arm:
     )
 
 
+def strategy_of(arm: Arm, experiment: Experiment) -> Component:
+    """Return the strategy of a training: the run's, or what is left of it for one site alone."""
+    chosen = experiment.settings.strategy
+    return by_itself(chosen) if arm.key and len(arm.rows) == 1 else chosen
+
+
 def plan_of(arm: Arm, experiment: Experiment, run: str) -> RunPlan:
-    """Fix the whole run: rate, steps, divisor, C and σ of each site's own schedule."""
+    """Fix the whole run: rate, steps, divisor, μ, C and σ of each site's own schedule."""
+    mu = proximal_mu(build_strategy(strategy_of(arm, experiment)))
     return RunPlan(
         run=run,
         rounds=arm.training.rounds,
         model=experiment.model_sha256,
         sites={
-            site: _round_plan(arm, size, experiment.cache)
+            site: _round_plan(arm, size, mu, experiment.cache)
             for site, size in sorted(arm.declared_sizes.items())
         },
         declared_sizes=arm.declared_sizes,
+        epsilon=arm.privacy.epsilon if isinstance(arm.privacy, RecordPrivacy) else math.inf,
+        delta=arm.privacy.delta if isinstance(arm.privacy, RecordPrivacy) else 0.0,
         min_replies=len(arm.rows)
         if arm.training.min_replies == "all"
         else arm.training.min_replies,
@@ -167,8 +190,9 @@ def plan_of(arm: Arm, experiment: Experiment, run: str) -> RunPlan:
 def measure_weights(experiment: Experiment, weights: Weights) -> Measured:
     """Measure trainable weights on every site's held-out rows: simulation only."""
     load_trainable(experiment.shared.module, weights)
-    predicted = predict(experiment.shared.module, experiment.data, experiment.compute.device)
-    return measure(predicted, experiment.data, experiment.card.metric)
+    card = experiment.card
+    predicted = predict(experiment.shared.module, experiment.data, card, experiment.compute.device)
+    return measure(predicted, experiment.data, card)
 
 
 def noise_seed(settings: Settings) -> int | None:
@@ -227,11 +251,13 @@ def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:
         )
 
 
-def _round_plan(arm: Arm, declared: int, cache: Path) -> RoundPlan:
+def _round_plan(arm: Arm, declared: int, mu: float, cache: Path) -> RoundPlan:
     training = arm.training
     batch = declared if training.batch_size == "full" else min(training.batch_size, declared)
     rate = batch / declared
-    plain = RoundPlan(training.local_steps, rate, float(batch), training.learning_rate)
+    plain = RoundPlan(
+        training.local_steps, rate, float(batch), training.learning_rate, proximal_mu=mu
+    )
     if isinstance(arm.privacy, NoPrivacy):
         return plain
     sigma = noise_multiplier(
@@ -241,14 +267,11 @@ def _round_plan(arm: Arm, declared: int, cache: Path) -> RoundPlan:
         training.rounds * training.local_steps,
         cache=cache / "noise",
     )
-    return RoundPlan(
-        training.local_steps,
-        rate,
-        float(batch),
-        training.learning_rate,
-        arm.privacy.clipping_norm,
-        sigma,
-        arm.privacy.unit,
+    return replace(
+        plain,
+        clipping_norm=arm.privacy.clipping_norm,
+        noise_multiplier=sigma,
+        unit=arm.privacy.unit,
     )
 
 

@@ -3,6 +3,9 @@
 Written for Flower 1.41; `tests/unit/simulations/test_flower.py` fails when a newer one moves them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from flwr.app import Context, Message, RecordDict
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
@@ -12,6 +15,7 @@ __all__ = [
     "SERVER_NODE",
     "Run",
     "become_server",
+    "identity_kept",
     "name_message",
     "server_context",
     "site_context",
@@ -27,6 +31,18 @@ def become_server() -> Run:
     TaskIdentity.run_id = RUN_NUMBER
     TaskIdentity.node_id = SERVER_NODE
     return Run.create_empty(RUN_NUMBER)
+
+
+@contextmanager
+def identity_kept() -> Iterator[None]:
+    """Give this process its identity of before back at the end: Flower may have given it one."""
+    before = vars(TaskIdentity).copy()
+    try:
+        yield
+    finally:
+        TaskIdentity._task_id = before["_task_id"]
+        TaskIdentity._run_id = before["_run_id"]
+        TaskIdentity._node_id = before["_node_id"]
 
 
 def name_message(message: Message, name: str) -> None:

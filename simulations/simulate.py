@@ -3,7 +3,7 @@
 import secrets
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -12,22 +12,23 @@ from typing import Any
 
 from server.checkpoint import load_checkpoint, save_checkpoint
 from server.rounds import RoundOutcome, RunPlan, State
+from simulations.cohort import Cohort, Reach, in_process
 from simulations.comparison import Beside, compare
 from simulations.experiment import (
     Arm,
     Experiment,
     main_arm,
     measure_weights,
+    only,
     plan_of,
     prepare,
 )
 from simulations.progress import LiveProgress
 from simulations.summary import summarise
-from simulations.training import open_ledgers, resumable, train_out
+from simulations.training import resumable, train_out
 from tacit.models.trainable import trainable_weights
 from tacit.privacy.accounting import epsilon_by_steps
 from tacit.privacy.events import GaussianSteps
-from tacit.privacy.ledger import Ledger
 from tacit.privacy.policy import steps_of, with_steps
 from tacit.runs import directory
 from tacit.runs.directory import RunDirectory, claim
@@ -39,7 +40,11 @@ HELD_OUT = "held_out (simulation only)"
 
 
 def simulate(
-    settings: Settings, config: Mapping[str, Any], progress: LiveProgress
+    settings: Settings,
+    config: Mapping[str, Any],
+    progress: LiveProgress,
+    reach: Reach = in_process,
+    sites: Collection[str] | None = None,
 ) -> tuple[Results, Path]:
     """Run an experiment, new or resumed, and return its results and its directory.
 
@@ -51,6 +56,10 @@ def simulate(
         The same as plain values, to be kept in the run directory.
     progress
         Shows how far it is.
+    reach
+        Reaches the sites of the run.
+    sites
+        Those of the domain's sites that take part; None for all.
 
     Raises
     ------
@@ -61,6 +70,8 @@ def simulate(
     path = _run_path(settings)
     started = time.perf_counter()
     experiment = prepare(settings, partial(_show_pretraining, settings, progress))
+    if sites is not None:
+        experiment = only(experiment, sites)
     arm = main_arm(experiment)
     run = secrets.token_hex(8)
     plan = plan_of(arm, experiment, run)
@@ -78,12 +89,14 @@ def simulate(
             own.write_config(config)
             save_checkpoint(path / directory.CHECKPOINT, run, state)
         try:
-            with open_ledgers(arm, experiment, path / directory.LEDGER) as ledgers:
-                recorder = _Recorder(own, experiment, arm, plan, ledgers, progress)
+            with reach(arm, experiment, path / directory.LEDGER) as cohort:
+                recorder = _Recorder(own, experiment, arm, plan, cohort, progress)
                 if not resume:
                     recorder.record_start(state)
-                note = train_out(arm, experiment, plan, state, ledgers, recorder.record)
-                spent = {site: ledger.spent_events() for site, ledger in ledgers.items()}
+                ended = train_out(arm, experiment, plan, state, cohort, recorder.record)
+                notes = [note for note in (ended, cohort.note) if note]
+                _, state = load_checkpoint(path / directory.CHECKPOINT)
+                spent = cohort.spent(plan, state.round)
             beside = (
                 compare(experiment, start.weights, path / directory.COMPARE, progress.step)
                 if settings.compare
@@ -92,7 +105,6 @@ def simulate(
         except (KeyboardInterrupt, SystemExit):
             progress.say(f"stopped; to go on: tacit-simulate run.resume={path}")
             raise
-        _, state = load_checkpoint(path / directory.CHECKPOINT)
         history = read_history(path / directory.HISTORY)
         results = summarise(
             experiment,
@@ -100,7 +112,7 @@ def simulate(
             state,
             spent,
             beside,
-            _notes(note, beside, history),
+            (*notes, *beside.notes, *_missing(history)),
             _timing(time.perf_counter() - started, history),
             path,
         )
@@ -124,13 +136,13 @@ class _Recorder:
         experiment: Experiment,
         arm: Arm,
         plan: RunPlan,
-        ledgers: Mapping[str, Ledger],
+        cohort: Cohort,
         progress: LiveProgress,
     ) -> None:
         self._own = own
         self._experiment = experiment
         self._plan = plan
-        self._ledgers = ledgers
+        self._cohort = cohort
         self._progress = progress
         self._privacy = arm.privacy if isinstance(arm.privacy, RecordPrivacy) else None
         self._epsilons = _epsilon_tables(plan, self._privacy)
@@ -159,15 +171,15 @@ class _Recorder:
             loss=measured.loss,
             loss_on=HELD_OUT,
             evaluation=measured.evaluation,
-            epsilon=self._spent(),
+            epsilon=self._spent(outcome.round),
         )
 
-    def _spent(self) -> dict[str, float] | None:
+    def _spent(self, rounds: int) -> dict[str, float] | None:
         if self._privacy is None:
             return None
         return {
-            site: self._epsilons[site][sum(steps_of(event) for event in ledger.spent_events())]
-            for site, ledger in self._ledgers.items()
+            site: self._epsilons[site][sum(steps_of(event) for event in events)]
+            for site, events in self._cohort.spent(self._plan, rounds).items()
         }
 
 
@@ -196,13 +208,13 @@ def _run_path(settings: Settings) -> Path:
     return Path("outputs") / settings.name / now.strftime("%Y-%m-%d_%H-%M-%S")
 
 
-def _notes(note: str | None, beside: Beside, history: tuple[Round, ...]) -> tuple[str, ...]:
-    missing = [
+def _missing(history: tuple[Round, ...]) -> list[str]:
+    """Say who did not take part in a round."""
+    return [
         f"round {line.round}: {site} did not take part ({reason})"
         for line in history
         for site, reason in line.failed.items()
     ]
-    return (*((note,) if note else ()), *beside.notes, *missing)
 
 
 def _timing(seconds: float, history: tuple[Round, ...]) -> Timing:

@@ -1,10 +1,13 @@
-"""The vocabulary in which coordinator and sites speak: record keys and the training request.
+"""The vocabulary in which coordinator and sites speak: actions, record keys and requests.
 
-Flower's records carry it; this module needs no Flower. Everything in a request is public.
+A run goes: `ENROL` (who is there), `RESERVE` (the whole plan, before the first round), then one
+training request a round. Flower's records carry it; this module needs no Flower. Everything in a
+request is public.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Final
 
@@ -13,15 +16,77 @@ from tacit.learning.plan import RoundPlan
 from tacit.privacy.chain import Receipt
 from tacit.privacy.events import Unit
 
+ENROL: Final = "enrol"
+RESERVE: Final = "reserve"
+"""Actions of a query; training needs no name."""
+
 ARRAYS: Final = "arrays"
 CONFIG: Final = "config"
 METRICS: Final = "metrics"
 LEDGER: Final = "ledger"
 """Record of a reply: count and head of the site's ledger, which the coordinator keeps."""
+SITE: Final = "site"
+"""Record of a reply: the site's name."""
 WEIGHT: Final = "num-examples"
 """Flower's key for a site's weight in an average; here always its declared size."""
 
 Scalar = str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What the coordinator asks of one site before a run: to set the whole of it aside.
+
+    Parameters
+    ----------
+    run
+        The run's identity.
+    rounds
+        How many rounds there may be.
+    model
+        SHA-256 of what does not travel: architecture, frozen weights, choice of what trains.
+    plan
+        What the site is to compute in each round.
+    epsilon, delta
+        What the run may cost the site; infinite and 0 without privacy.
+    """
+
+    run: str
+    rounds: int
+    model: str
+    plan: RoundPlan
+    epsilon: float
+    delta: float
+
+    def to_config(self) -> dict[str, Scalar]:
+        """Flatten to scalars for a config record; what is None is left out."""
+        return {
+            "run": self.run,
+            "rounds": self.rounds,
+            "model": self.model,
+            "epsilon": self.epsilon,
+            "delta": self.delta,
+            **_flat(self.plan),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, object]) -> "RunRequest":
+        """Read what `to_config` wrote.
+
+        Raises
+        ------
+        ConfigurationError
+            A key is missing, unknown or of another type.
+        """
+        with _reading(config) as rest:
+            return cls(
+                run=_text(rest.pop("run")),
+                rounds=_whole(rest.pop("rounds")),
+                model=_text(rest.pop("model")),
+                epsilon=_real(rest.pop("epsilon")),
+                delta=_real(rest.pop("delta")),
+                plan=_plan(rest),
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +116,15 @@ class TrainRequest:
 
     def to_config(self) -> dict[str, Scalar]:
         """Flatten to scalars for a config record; what is None is left out."""
-        flat: dict[str, Scalar] = {
+        return {
             "run": self.run,
             "server-round": self.round,
             "rounds": self.rounds,
             "model": self.model,
             "receipt-count": self.receipt.count,
             "receipt-head": self.receipt.head,
+            **_flat(self.plan),
         }
-        for name, value in asdict(self.plan).items():
-            if value is not None:
-                # Plain text, as it arrives: `request_hash` is the same on both sides of the wire.
-                plain = value.value if isinstance(value, Unit) else value
-                flat[f"plan-{name.replace('_', '-')}"] = plain
-        return flat
 
     @classmethod
     def from_config(cls, config: Mapping[str, object]) -> "TrainRequest":
@@ -75,26 +135,19 @@ class TrainRequest:
         ConfigurationError
             A key is missing, unknown or of another type, or the round is not of the run.
         """
-        rest = dict(config)
-        try:
-            known = {f"plan-{f.name.replace('_', '-')}": f.name for f in fields(RoundPlan)}
-            plan = {known[key]: rest.pop(key) for key in list(rest) if key.startswith("plan-")}
+        with _reading(config) as rest:
             request = cls(
                 run=_text(rest.pop("run")),
                 round=_whole(rest.pop("server-round")),
                 rounds=_whole(rest.pop("rounds")),
                 model=_text(rest.pop("model")),
                 receipt=Receipt(_whole(rest.pop("receipt-count")), _text(rest.pop("receipt-head"))),
-                plan=_plan(plan),
+                plan=_plan(rest),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigurationError(f"a request cannot be read: {error!r}") from error
         if not 1 <= request.round <= request.rounds:
             raise ConfigurationError(
                 f"a request is for round {request.round} of {request.rounds}: rounds count from 1"
             )
-        if rest:
-            raise ConfigurationError(f"a request has unknown keys: {', '.join(sorted(rest))}")
         return request
 
 
@@ -107,16 +160,40 @@ def request_hash(config: Mapping[str, object], weights_sha256: str) -> str:
     return sha256(f"{asked!r}|{weights_sha256}".encode()).hexdigest()
 
 
-def _plan(given: Mapping[str, object]) -> RoundPlan:
-    clip, sigma = given.get("clipping_norm"), given.get("noise_multiplier")
+@contextmanager
+def _reading(config: Mapping[str, object]) -> Iterator[dict[str, object]]:
+    """Give a copy of a config record to be taken apart; nothing may be left of it."""
+    rest = dict(config)
+    try:
+        yield rest
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"a request cannot be read: {error!r}") from error
+    if rest:
+        raise ConfigurationError(f"a request has unknown keys: {', '.join(sorted(rest))}")
+
+
+def _flat(plan: RoundPlan) -> dict[str, Scalar]:
+    """Flatten a plan; what is None is left out."""
+    return {
+        # Plain text, as it arrives: `request_hash` is the same on both sides of the wire.
+        f"plan-{name.replace('_', '-')}": value.value if isinstance(value, Unit) else value
+        for name, value in asdict(plan).items()
+        if value is not None
+    }
+
+
+def _plan(rest: dict[str, object]) -> RoundPlan:
+    """Take a plan's keys out of a config record."""
+    clip, sigma = rest.pop("plan-clipping-norm", None), rest.pop("plan-noise-multiplier", None)
     return RoundPlan(
-        steps=_whole(given["steps"]),
-        sampling_rate=_real(given["sampling_rate"]),
-        divisor=_real(given["divisor"]),
-        learning_rate=_real(given["learning_rate"]),
+        steps=_whole(rest.pop("plan-steps")),
+        sampling_rate=_real(rest.pop("plan-sampling-rate")),
+        divisor=_real(rest.pop("plan-divisor")),
+        learning_rate=_real(rest.pop("plan-learning-rate")),
         clipping_norm=None if clip is None else _real(clip),
         noise_multiplier=None if sigma is None else _real(sigma),
-        unit=Unit(_text(given["unit"])),
+        unit=Unit(_text(rest.pop("plan-unit"))),
+        proximal_mu=_real(rest.pop("plan-proximal-mu")),
     )
 
 

@@ -1,5 +1,6 @@
 """The training request: read back as it was written, and identified by all it asks."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from tacit.errors import ConfigurationError
 from tacit.learning.plan import RoundPlan
-from tacit.messages import TrainRequest, request_hash
+from tacit.messages import RunRequest, TrainRequest, request_hash
 from tacit.privacy.chain import Receipt
 
 REQUEST = TrainRequest(
@@ -16,7 +17,7 @@ REQUEST = TrainRequest(
     round=2,
     rounds=5,
     model="f" * 64,
-    plan=RoundPlan(3, 0.5, 8.0, 0.1, 1.5, 20.0),
+    plan=RoundPlan(3, 0.5, 8.0, 0.1, 1.5, 20.0, proximal_mu=0.5),
     receipt=Receipt(4, "a" * 64),
 )
 CONFIG = REQUEST.to_config()
@@ -25,22 +26,24 @@ WEIGHTS = "0" * 64
 positive = st.floats(min_value=1e-6, max_value=1e6)
 private = st.tuples(positive, positive)
 counts = st.integers(1, 2**31)
+plans = st.builds(
+    lambda steps, rate, divisor, learning_rate, noise, mu: RoundPlan(
+        steps, rate, divisor, learning_rate, *noise, proximal_mu=mu
+    ),
+    counts,
+    st.floats(min_value=1e-9, max_value=1),
+    positive,
+    positive,
+    private | st.just((None, None)),
+    st.just(0.0) | positive,
+)
 requests = st.builds(
     lambda round, later, **more: TrainRequest(round=round, rounds=round + later, **more),
     run=st.text(),
     round=counts,
     later=st.integers(0, 2**31),
     model=st.text(),
-    plan=st.builds(
-        lambda steps, rate, divisor, learning_rate, noise: RoundPlan(
-            steps, rate, divisor, learning_rate, *noise
-        ),
-        counts,
-        st.floats(min_value=1e-9, max_value=1),
-        positive,
-        positive,
-        private | st.just((None, None)),
-    ),
+    plan=plans,
     receipt=st.builds(Receipt, st.integers(0, 2**31), st.text()),
 )
 
@@ -50,6 +53,30 @@ def test_a_request_is_read_as_it_was_written(request):
     assert TrainRequest.from_config(request.to_config()) == request
 
 
+@given(
+    st.builds(
+        RunRequest,
+        run=st.text(),
+        rounds=counts,
+        model=st.text(),
+        plan=plans,
+        epsilon=positive | st.just(math.inf),
+        delta=st.floats(0, 1),
+    )
+)
+def test_a_reservation_is_read_as_it_was_written(request):
+    assert RunRequest.from_config(request.to_config()) == request
+
+
+@pytest.mark.parametrize(
+    "change", [{"epsilon": None}, {"epsilon": "1"}, {"note": 1}, {"plan-steps": 0}, {"rounds": 1.5}]
+)
+def test_a_reservation_of_another_form_is_refused(change):
+    config = RunRequest("run-1", 5, "f" * 64, REQUEST.plan, 1.0, 1e-5).to_config()
+    with pytest.raises(ConfigurationError):
+        RunRequest.from_config({k: v for k, v in (config | change).items() if v is not None})
+
+
 @given(requests)
 def test_a_request_is_plain_scalars(request):
     """An enum would arrive as text, and the request have another hash here than there."""
@@ -57,7 +84,7 @@ def test_a_request_is_plain_scalars(request):
 
 
 def test_without_privacy_clip_and_noise_do_not_travel():
-    plain = replace(REQUEST, plan=RoundPlan(3, 0.5, 8.0, 0.1))
+    plain = replace(REQUEST, plan=RoundPlan(3, 0.5, 8.0, 0.1, proximal_mu=0.5))
     assert plain.to_config().keys() == CONFIG.keys() - {
         "plan-clipping-norm",
         "plan-noise-multiplier",
@@ -102,6 +129,7 @@ def test_a_value_of_another_type_is_refused(key, value):
         ("plan-divisor", -1.0),
         ("plan-noise-multiplier", 0.0),
         ("plan-clipping-norm", float("inf")),
+        ("plan-proximal-mu", -0.5),
         ("plan-unit", "person"),
         ("plan-unit", "household"),
     ],

@@ -11,7 +11,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 
 from client.app import build_client_app
 from client.site import Site, seeded_streams, system_streams
-from simulations.flower import become_server, site_context
+from simulations.flower import become_server, name_message, site_context
 from strategies.records import to_record
 from tacit.domains.domain import Examples
 from tacit.learning.local import Compute
@@ -63,6 +63,7 @@ def make_site(ledger, *, seed=None, data=ROWS):
         ledger=ledger,
         policy=policy,
         streams=system_streams() if seed is None else seeded_streams(seed, "north"),
+        predictable=seed is not None,
         compute=Compute(torch.device("cpu")),
     )
 
@@ -85,7 +86,16 @@ def ask(
         }
     )
     message = Message(content, 2, "train")
-    message.metadata.__dict__["_message_id"] = "message-1"
+    name_message(message, "message-1")
+    return message
+
+
+def query(action, config=None):
+    """A question of the coordinator before the first round."""
+    become_server()
+    content = RecordDict({} if config is None else {CONFIG: ConfigRecord(config)})
+    message = Message(content, 2, f"query.{action}")
+    name_message(message, "message-1")
     return message
 
 

@@ -7,17 +7,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, MetricRecord
+from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
-from site_example import app_of, ask, kinds, make_site, open_ledger, zero_weights
+from site_example import (
+    MODEL,
+    ROUND,
+    ROUNDS,
+    RUN,
+    app_of,
+    ask,
+    kinds,
+    make_site,
+    open_ledger,
+    query,
+    zero_weights,
+)
 
 import client
 from client import door
 from client.site import admit, learn
 from strategies.records import from_record
 from tacit.errors import RefusedError, TacitError
-from tacit.messages import ARRAYS, LEDGER
+from tacit.messages import ARRAYS, LEDGER, SITE, RunRequest
 from tacit.privacy.book import Charge
 from tacit.privacy.chain import Receipt
 from tacit.privacy.ledger import Ledger
@@ -115,8 +127,8 @@ def npy_bytes(numbers, shape):
     return written.getvalue()
 
 
-def unaccounted(request, reply, charge_count, receipt):
-    """What is in a reply and is neither weights, ledger head, the request's own, nor the time."""
+def odd_envelope(request, reply):
+    """What of a reply, its content apart, is neither the request's own nor the time."""
     odd = []
     about, asked = vars(reply.metadata), request.metadata
     odd += sorted(about.keys() ^ METADATA)
@@ -133,7 +145,12 @@ def unaccounted(request, reply, charge_count, receipt):
         "_delivered_at": "",
     }
     odd += [key for key, value in expected.items() if about.get(key) != value]
-    odd += sorted(vars(reply).keys() ^ {"_metadata", "_content", "_error"})
+    return odd + sorted(vars(reply).keys() ^ {"_metadata", "_content", "_error"})
+
+
+def unaccounted(request, reply, charge_count, receipt):
+    """What is in a reply and is neither weights, ledger head, the request's own, nor the time."""
+    odd = odd_envelope(request, reply)
     if reply.has_error():
         if reply.error.code != door.REFUSED or reply.error.reason not in set(Reason):
             odd.append("error")
@@ -180,7 +197,23 @@ def test_every_action_is_known(site):
 
     app = build_client_app(lambda context: site)
     # An action that is added here needs its own walk through its reply, below.
-    assert set(app._registered_funcs) == {"train.default"}
+    assert set(app._registered_funcs) == {"query.enrol", "query.reserve", "train.default"}
+
+
+def test_every_byte_of_an_introduction_is_accounted_for(site):
+    message = query("enrol")
+    reply = app_of(site)(message)
+    assert odd_envelope(message, reply) == []
+    assert reply.content == RecordDict({SITE: ConfigRecord({"name": site.name})})
+
+
+def test_every_byte_of_a_confirmation_is_accounted_for(site):
+    message = query("reserve", RunRequest(RUN, ROUNDS, MODEL, ROUND, 1.0, 1e-5).to_config())
+    reply = app_of(site)(message)
+    assert odd_envelope(message, reply) == []
+    receipt = site.ledger.receipt()
+    head = ConfigRecord({"count": receipt.count, "head": receipt.head})
+    assert reply.content == RecordDict({LEDGER: head})
 
 
 def test_every_byte_of_a_reply_is_accounted_for(site):

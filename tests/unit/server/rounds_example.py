@@ -28,6 +28,8 @@ def run_plan(rounds=3, min_replies=3):
         model="f" * 64,
         sites=dict.fromkeys(SIZES, ROUND),
         declared_sizes=SIZES,
+        epsilon=1.0,
+        delta=1e-5,
         min_replies=min_replies,
     )
 
