@@ -12,7 +12,7 @@ from torch import nn
 from tacit.domains.domain import Domain
 from tacit.errors import ConfigurationError
 from tacit.models.architecture import Architecture
-from tacit.models.pretraining import pretrain
+from tacit.models.pretraining import blocks_of, kind_of, pretrain
 from tacit.models.weights import load_state, load_weights, save_weights, state_arrays
 from tacit.settings import ModelSettings
 
@@ -57,7 +57,7 @@ def shared_model(
     load_state(module, load_weights(path), str(path))
     return SharedModel(
         module,
-        f"masked-feature modelling on {domain.card.public_pool}",
+        f"{kind_of(inputs)} on {domain.card.public_pool}",
     )
 
 
@@ -67,7 +67,7 @@ def fresh_model(
     """Build a model whose initial weights follow from the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return architecture.build(inputs, len(domain.card.classes))
+        return architecture.build(inputs, domain.card.outputs)
 
 
 def pretrain_to(
@@ -83,9 +83,10 @@ def pretrain_to(
     if settings.pretraining is None:
         raise ConfigurationError(
             f"model.pretraining is null: {settings.architecture.name} has nothing to pretrain; "
-            f"choose model=tabular"
+            f"choose model={'tabular' if pool.dim() == 2 else 'vision'}"
         )
-    losses = pretrain(module, pool, domain.groups, settings.pretraining, seed, on_step)
+    blocks = blocks_of(pool.shape[1:], domain.groups, settings.pretraining.patch)
+    losses = pretrain(module, pool, blocks, settings.pretraining, seed, on_step)
     about = {
         "format": FORMAT,
         "architecture": asdict(settings.architecture),

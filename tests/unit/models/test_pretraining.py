@@ -1,14 +1,15 @@
-"""Masked-feature modelling on public rows."""
+"""Masked modelling on public examples: columns of a table, patches of an image."""
 
 import pytest
 import torch
 from torch import nn
 
 from tacit.errors import ConfigurationError, ModelError
-from tacit.models.pretraining import Pretraining, pretrain
+from tacit.models.pretraining import Pretraining, blocks_of, kind_of, pretrain
 from tacit.models.tabular import Tabular
 
 GROUPS = (slice(0, 1), slice(1, 3), slice(3, 6))
+BLOCKS = blocks_of((6,), GROUPS, None)
 SETTINGS = Pretraining(steps=60, learning_rate=1e-2, masked_share=0.3)
 
 
@@ -27,7 +28,7 @@ def pool_of(n=80):
 def run(pool=None, seed=0, settings=SETTINGS, **more):
     model = model_of()
     return model, pretrain(
-        model, pool_of() if pool is None else pool, GROUPS, settings, seed, **more
+        model, pool_of() if pool is None else pool, BLOCKS, settings, seed, **more
     )
 
 
@@ -74,7 +75,7 @@ def test_a_column_is_hidden_as_a_whole_and_as_often_as_asked(monkeypatch):
     monkeypatch.setattr(
         model, "reconstruct", lambda rows, masked: (seen.append(masked), honest(rows, masked))[1]
     )
-    pretrain(model, pool_of(), GROUPS, SETTINGS, 0)
+    pretrain(model, pool_of(), BLOCKS, SETTINGS, 0)
     masks = torch.stack(seen)
     assert masks.shape == (60, 80, 6)
     for group in GROUPS:
@@ -91,9 +92,91 @@ def test_every_step_is_told():
     assert len(losses) == SETTINGS.steps
 
 
-def test_a_model_without_anything_to_pretrain_is_refused():
-    with pytest.raises(ModelError, match=r"Linear cannot be pretrained.*choose model=tabular"):
-        pretrain(nn.Linear(6, 2), pool_of(), GROUPS, SETTINGS, 0)
+@pytest.mark.parametrize(
+    ("blocks", "advice"),
+    [
+        (BLOCKS, r"masked-feature modelling: choose model=tabular"),
+        (blocks_of((1, 2, 3), (), 1), r"masked-patch modelling: choose model=vision"),
+    ],
+)
+def test_a_model_without_anything_to_pretrain_is_refused(blocks, advice):
+    with pytest.raises(ModelError, match=r"Linear cannot be pretrained by " + advice):
+        pretrain(nn.Linear(6, 2), pool_of(), blocks, SETTINGS, 0)
+
+
+def test_the_coins_of_a_full_batch_are_one_for_each_row_and_column(monkeypatch):
+    """What pretrained tables before there were images still gives the same bits."""
+    seen = []
+    model = model_of()
+    honest = model.reconstruct
+    monkeypatch.setattr(
+        model, "reconstruct", lambda rows, masked: (seen.append(masked), honest(rows, masked))[1]
+    )
+    pretrain(model, pool_of(), BLOCKS, SETTINGS, 11)
+    coins = torch.Generator().manual_seed(11)
+    for masked in seen:
+        hidden = torch.rand(80, len(GROUPS), generator=coins) < SETTINGS.masked_share
+        assert masked.equal(hidden[:, [0, 1, 1, 2, 2, 2]].float())
+
+
+def test_a_batch_is_that_many_different_examples(monkeypatch):
+    seen = []
+    model, pool = model_of(), pool_of()
+    honest = model.reconstruct
+    monkeypatch.setattr(
+        model, "reconstruct", lambda rows, masked: (seen.append(rows), honest(rows, masked))[1]
+    )
+    settings = Pretraining(steps=12, learning_rate=1e-2, masked_share=0.3, batch_size=30)
+    pretrain(model, pool, BLOCKS, settings, 0)
+    numbers = [[int((pool == row).all(1).nonzero()[0, 0]) for row in rows] for rows in seen]
+    assert all(len(set(batch)) == 30 for batch in numbers)
+    assert set().union(*numbers) == set(range(80))
+    assert numbers[0] != numbers[1]
+
+
+def test_a_batch_larger_than_the_pool_is_the_pool():
+    settings = Pretraining(steps=3, learning_rate=1e-2, masked_share=0.3, batch_size=1000)
+    assert len(run(settings=settings)[1]) == 3
+
+
+def test_blocks_of_a_table_are_its_columns():
+    assert BLOCKS.tolist() == [0, 1, 1, 2, 2, 2]
+
+
+def test_blocks_of_an_image_are_its_patches_alike_in_every_channel():
+    blocks = blocks_of((2, 4, 6), (), 3)
+    wanted = [[0, 0, 0, 1, 1, 1]] * 3 + [[2, 2, 2, 3, 3, 3]]
+    assert blocks.tolist() == [wanted, wanted]
+    assert blocks.dtype == torch.int64
+    across = blocks_of((28, 28), (), 4)
+    assert across.unique().tolist() == list(range(49))
+    assert (across == across[0, 0]).sum() == 16
+
+
+def test_a_patch_belongs_to_images_and_images_need_one():
+    with pytest.raises(ConfigurationError, match=r"model.pretraining.patch=4: rows of a table"):
+        blocks_of((6,), GROUPS, 4)
+    with pytest.raises(ConfigurationError, match=r"model.pretraining.patch=null: images are"):
+        blocks_of((1, 28, 28), (), None)
+
+
+def test_a_report_says_which_modelling_it_was():
+    assert kind_of((6,)) == "masked-feature modelling"
+    assert kind_of((1, 28, 28)) == "masked-patch modelling"
+
+
+def test_scale_and_location_are_taken_again_at_the_end(monkeypatch):
+    """What lies on top of the encoder can only be scaled when the encoder is learnt."""
+    model, asked = model_of(), []
+    honest = model.standardise
+    before = model.encoder.weight.detach().clone()
+    monkeypatch.setattr(
+        model,
+        "standardise",
+        lambda pool: (asked.append(not model.encoder.weight.equal(before)), honest(pool))[1],
+    )
+    pretrain(model, pool_of(), BLOCKS, SETTINGS, 0)
+    assert asked == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +189,8 @@ def test_a_model_without_anything_to_pretrain_is_refused():
         {"masked_share": 0.0},
         {"masked_share": 1.0},
         {"masked_share": float("nan")},
+        {"batch_size": 0},
+        {"patch": 0},
     ],
 )
 def test_settings_out_of_range_are_named(wrong):
