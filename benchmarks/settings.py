@@ -1,19 +1,18 @@
-"""Choose the settings of a domain on made-up hospitals: ``python -m benchmarks.settings DOMAIN``.
+"""Choose the settings of a domain on made-up sites: ``python -m benchmarks.settings DOMAIN``.
 
 Every setting of a grid is tried on the same made-up tasks (`benchmarks.synthetic`), for the
-federated run and for each baseline beside it; the best mean accuracy is chosen. No row of a real
-data set, training or test, has a part in it. The grids are all that was tried.
+federated run and for each baseline beside it; the best mean accuracy, or for a number to predict
+the least mean error, is chosen. No row of the domain itself, training or test, has a part in it.
+The grids (`benchmarks.shapes`) are all that was tried.
 """
 
 import argparse
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -23,14 +22,12 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks.report import print_json
-from benchmarks.synthetic import Origin, SyntheticTask, make_task
-from tacit.domains import heart_disease, hospitals
-from tacit.domains.domain import Examples, SiteData
-from tacit.domains.schema import Schema
+from benchmarks.shapes import SHAPES, Setting, Shape
+from benchmarks.synthetic import SyntheticTask
+from tacit.domains.domain import Examples, Metric, SiteData
 from tacit.learning.local import Compute, train_round
 from tacit.learning.plan import RoundPlan
-from tacit.models.linear import Linear
-from tacit.models.pretraining import Pretraining, pretrain
+from tacit.models.pretraining import Pretraining, blocks_of, pretrain
 from tacit.models.tabular import Tabular
 from tacit.models.trainable import (
     Train,
@@ -43,91 +40,24 @@ from tacit.privacy.calibration import noise_multiplier
 from tacit.privacy.randomness import Stream
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One point of a grid; without privacy nothing is clipped."""
-
-    rounds: int
-    learning_rate: float
-    clipping_norm: float | None
-
-
-def _grid(
-    rounds: Sequence[int], rates: Sequence[float], clips: Sequence[float | None]
-) -> tuple[Setting, ...]:
-    return tuple(Setting(*point) for point in itertools.product(rounds, rates, clips))
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What is public about a domain, enough to make tasks like it, and the grids that are tried."""
-
-    schema: Schema
-    sizes: Mapping[str, int]
-    pool_rows: int
-    origin: Origin
-    sharpness: float
-    epsilon: float
-    delta: float
-    private: tuple[Setting, ...]
-    plain: tuple[Setting, ...]
-
-    @property
-    def arms(self) -> Mapping[str, tuple[Setting, ...]]:
-        """The grid of the federated run and of each baseline."""
-        return {
-            "federated": self.private,
-            "alone": self.private,
-            "federated without privacy": self.plain,
-            "pooled without privacy": self.plain,
-        }
-
-
-SHAPES: Final = {
-    "heart_disease": Shape(
-        schema=heart_disease.SCHEMA,
-        sizes=dict(heart_disease.DECLARED_SIZES),
-        pool_rows=0,
-        origin=Origin.COLUMNS,
-        sharpness=2.5,
-        epsilon=1.0,
-        delta=1e-4,
-        private=_grid((5, 10, 20, 40), (0.5, 1.0, 2.0, 4.0), (0.25, 0.5, 1.0, 2.0)),
-        plain=_grid((20, 50, 100, 200), (0.25, 0.5, 1.0, 2.0), (None,)),
-    ),
-    # The division of this domain is ours and by label, so here the label comes first.
-    "hospitals": Shape(
-        schema=hospitals.SCHEMA,
-        sizes=dict(hospitals.DECLARED_SIZES),
-        pool_rows=50,
-        origin=Origin.LABEL,
-        sharpness=3.5,
-        epsilon=1.0,
-        delta=1e-4,
-        private=_grid((5, 10, 20, 40), (0.125, 0.25, 0.5, 1.0, 2.0, 4.0), (0.5, 1.0, 2.0)),
-        plain=_grid((20, 50, 100), (0.25, 0.5, 1.0, 2.0), (None,)),
-    ),
-}
-
-
 def score(
     arm: str, setting: Setting, shape: Shape, task: SyntheticTask, model: nn.Module, seed: int
 ) -> float:
-    """Train one arm on one task and return the mean accuracy of the sites."""
+    """Train one arm on one task and return the metric, as the mean of the sites."""
     if arm == "alone":
         alone = [
             _train({site: held.train}, {site: shape.sizes[site]}, setting, shape, model, seed)
             for site, held in task.sites.items()
         ]
         found = zip(alone, task.sites.values(), strict=True)
-        return float(np.mean([_accuracy(model, weights, held) for weights, held in found]))
+        return float(np.mean([_value(model, weights, held, shape) for weights, held in found]))
     rows = {site: held.train for site, held in task.sites.items()}
     sizes = dict(shape.sizes)
     if arm == "pooled without privacy":
         rows = {"pooled": _together(list(rows.values()))}
         sizes = {"pooled": sum(sizes.values())}
     weights = _train(rows, sizes, setting, shape, model, seed)
-    return float(np.mean([_accuracy(model, weights, held) for held in task.sites.values()]))
+    return float(np.mean([_value(model, weights, held, shape) for held in task.sites.values()]))
 
 
 def _train(
@@ -169,12 +99,15 @@ def _train(
     return weights
 
 
-def _accuracy(model: nn.Module, weights: Weights, held: SiteData) -> float:
+def _value(model: nn.Module, weights: Weights, held: SiteData, shape: Shape) -> float:
     load_trainable(model, weights)
     model.eval()
     with torch.no_grad():
-        right = model(held.test.features).argmax(1) == held.test.targets
-    return float(right.double().mean())
+        scores, targets = model(held.test.features), held.test.targets
+    if shape.target is None:
+        return float((scores.argmax(1) == targets).double().mean())
+    scaled = (scores[:, 0].double() - targets.double()).square().mean().sqrt()
+    return float(scaled) * (shape.target.high - shape.target.low) / 2
 
 
 def _together(parts: Sequence[Examples]) -> Examples:
@@ -182,14 +115,13 @@ def _together(parts: Sequence[Examples]) -> Examples:
 
 
 def _shared(shape: Shape, task: SyntheticTask, number: int) -> nn.Module:
-    """Build the domain's model, pretrained on the task's pool where there is one."""
+    """Build the domain's model, pretrained on the task's pool where it can be."""
     torch.manual_seed(number)
-    width = shape.schema.width
-    if shape.pool_rows == 0:
-        model = Linear().build((width,), 2)
-    else:
-        model = Tabular().build((width,), 2)
-        pretrain(model, task.pool, shape.schema.groups, Pretraining(), number)
+    outputs = 1 if shape.target else 2
+    model = shape.architecture.build((shape.schema.width,), outputs)
+    if isinstance(shape.architecture, Tabular):
+        blocks = blocks_of(task.pool.shape[1:], shape.schema.groups, None)
+        pretrain(model, task.pool, blocks, Pretraining(), number)
     choose_trainable(model, Train.HEAD)
     return model
 
@@ -198,9 +130,7 @@ def scores_of_task(domain: str, number: int) -> dict[str, list[float]]:
     """Try every setting of every arm on one task."""
     torch.set_num_threads(1)
     shape = SHAPES[domain]
-    task = make_task(
-        shape.schema, shape.sizes, shape.pool_rows, shape.origin, shape.sharpness, number
-    )
+    task = shape.task(number)
     model = _shared(shape, task, number)
     return {
         arm: [score(arm, setting, shape, task, deepcopy(model), number) for setting in grid]
@@ -215,11 +145,11 @@ def _all_tasks(domain: str, tasks: int, workers: int) -> Iterator[dict[str, list
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A setting and its accuracy over the tasks, with the standard error of the mean."""
+    """A setting and its metric over the tasks, with the standard error of the mean."""
 
     arm: str
     setting: Setting
-    accuracy: float
+    value: float
     error: float
 
 
@@ -236,15 +166,16 @@ def tried(found: Sequence[Mapping[str, Sequence[float]]], domain: str) -> list[T
     return rows
 
 
-def best(rows: Sequence[Tried], arm: str) -> Tried:
-    """Return the arm's setting of highest accuracy; of equals, the first tried."""
-    return max((row for row in rows if row.arm == arm), key=lambda row: row.accuracy)
+def best(rows: Sequence[Tried], arm: str, metric: Metric) -> Tried:
+    """Return the arm's best setting, of highest accuracy or least error; of equals, the first."""
+    pick = min if metric is Metric.RMSE else max
+    return pick((row for row in rows if row.arm == arm), key=lambda row: row.value)
 
 
-def write_csv(rows: Sequence[Tried], path: Path) -> None:
+def write_csv(rows: Sequence[Tried], metric: Metric, path: Path) -> None:
     """Keep every setting tried."""
     table = pd.DataFrame(
-        {"arm": row.arm, **asdict(row.setting), "accuracy": row.accuracy, "error": row.error}
+        {"arm": row.arm, **asdict(row.setting), metric.value: row.value, "error": row.error}
         for row in rows
     )
     table.to_csv(path, index=False, float_format="%.5g")
@@ -254,18 +185,20 @@ def main() -> None:
     """Print every setting tried and the best of each arm."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("domain", choices=sorted(SHAPES))
-    parser.add_argument("--tasks", type=int, default=24)
+    parser.add_argument("--tasks", type=int, help="number of made-up tasks")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--csv", type=Path, help="also write every setting tried to this file")
     asked = parser.parse_args()
-    rows = tried(list(_all_tasks(asked.domain, asked.tasks, asked.workers)), asked.domain)
+    metric = SHAPES[asked.domain].metric
+    tasks = asked.tasks or SHAPES[asked.domain].tasks
+    rows = tried(list(_all_tasks(asked.domain, tasks, asked.workers)), asked.domain)
     if asked.csv is not None:
-        write_csv(rows, asked.csv)
+        write_csv(rows, metric, asked.csv)
     console = Console()
     figures: dict[str, float] = {}
     for arm in SHAPES[asked.domain].arms:
-        chosen = best(rows, arm)
-        table = Table(title=f"{asked.domain}, {arm}: accuracy on {asked.tasks} made-up tasks")
+        chosen = best(rows, arm, metric)
+        table = Table(title=f"{asked.domain}, {arm}: {metric.value} on {tasks} made-up tasks")
         for heading in ("rounds", "learning rate", "C", "mean", "standard error"):
             table.add_column(heading, justify="right")
         for row in rows:
@@ -275,7 +208,7 @@ def main() -> None:
                     str(row.setting.rounds),
                     f"{row.setting.learning_rate:g}",
                     "–" if clip is None else f"{clip:g}",
-                    f"{row.accuracy:.4f}",
+                    f"{row.value:.4f}",
                     f"{row.error:.4f}",
                     style="bold" if row == chosen else "",
                 )
@@ -284,7 +217,7 @@ def main() -> None:
             f"{arm}/rounds": chosen.setting.rounds,
             f"{arm}/learning rate": chosen.setting.learning_rate,
             f"{arm}/C": chosen.setting.clipping_norm or 0.0,
-            f"{arm}/accuracy": chosen.accuracy,
+            f"{arm}/{metric.value}": chosen.value,
         }
     print_json(f"settings {asked.domain}", figures)
 

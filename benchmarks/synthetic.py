@@ -1,8 +1,9 @@
-"""Made-up hospitals to choose settings on, so that no real patient's row is ever used for it.
+"""Made-up sites to choose settings on, so that no row of a data set is ever used for it.
 
-Rows follow a domain's public schema only: a few hidden causes drive correlated columns, and
-hospitals differ in their patients and in how common the disease is. Weights, correlations and
-shifts are drawn anew for every task. How label and columns hang together is told by `Origin`.
+Rows of hospitals follow a domain's public schema only: a few hidden causes drive correlated
+columns, and hospitals differ in their patients and in how common the disease is. Weights,
+correlations and shifts are drawn anew for every task. How label and columns hang together is told
+by `Origin`. Fleets are made up as it is: another seed of their generator is another task.
 """
 
 from collections.abc import Mapping
@@ -15,12 +16,16 @@ import numpy.typing as npt
 import torch
 
 from tacit.domains.domain import Examples, SiteData
+from tacit.domains.fleets import Fleets
 from tacit.domains.schema import Category, Schema
 
 TEST_ROWS: Final = 500
 CAUSES: Final = 4
 SHARED: Final = 0.7
 """Part of a column's standard deviation that comes from the hidden causes."""
+
+FIRST_SEED: Final = 1000
+"""Seed of the first made-up fleets; the domain itself has seed 0."""
 
 Array = npt.NDArray[np.float64]
 
@@ -73,6 +78,12 @@ def make_task(
     columns = [_Column(rng, column) for column in schema.columns]
     make = _columns_first if origin is Origin.COLUMNS else _label_first
     return make(rng, columns, schema.width, sizes, pool_rows, sharpness)
+
+
+def make_fleets(number: int) -> SyntheticTask:
+    """Make task `number` of the fleets: the same operators with other routes and vehicles."""
+    fleets = Fleets(seed=FIRST_SEED + number)
+    return SyntheticTask(fleets.load(), fleets.public_pool())
 
 
 def _columns_first(

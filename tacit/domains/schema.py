@@ -96,11 +96,11 @@ Column = Number | Category
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The columns of a table, its label column and the classes of the label."""
+    """The columns of a table, its label column and the label's classes: none for a number."""
 
     columns: tuple[Column, ...]
     label: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:

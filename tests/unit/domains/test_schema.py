@@ -55,6 +55,13 @@ def test_a_row_becomes_these_features():
     assert encoded.dtype == np.float32
 
 
+def test_a_number_to_predict_needs_no_classes():
+    schema = Schema(columns=SMALL.columns, label="weeks")
+    assert schema.classes == ()
+    table = SMALL.read(table_of(ROW), "file", (0, 1))
+    assert np.array_equal(schema.encode(table), SMALL.encode(table))
+
+
 def test_typical_ends_become_minus_one_and_one():
     typical = Number("age", valid=(0, 120), typical=(40, 60))
     assert typical.encode(np.array([40.0, 60.0])).ravel().tolist() == [-1.0, 1.0]
