@@ -36,7 +36,7 @@ def test_the_command_line_beats_the_domain():
     [
         ("domian=x", "domian: there is no such key; did you mean 'domain'?"),
         ("domain=hart", "domain=hart: there is no such option; did you mean 'heart_disease'?"),
-        ("domain=zzz", "there are heart_disease, hospitals"),
+        ("domain=zzz", "there are fleets, heart_disease, hospitals, pneumonia"),
         ("domain=null", "domain=null: there is no such option"),
         ("privcy.epsilon=1", "did you mean 'privacy.epsilon'?"),
         ("privacy.epsilonn=1", "did you mean 'privacy.epsilon'?"),
@@ -52,7 +52,7 @@ def test_the_command_line_beats_the_domain():
         ("hydra.verbose=true", "--show prints all there are"),
         ("+foo=1", "foo: there is no such key"),
         ("+privacy.foo=1", "privacy.foo: there is no such key; privacy has"),
-        ("~domain", "~domain: a run needs one: domain=heart_disease|hospitals"),
+        ("~domain", "~domain: a run needs one: domain=fleets|heart_disease|hospitals|pneumonia"),
         ("~seed", "~seed: this key cannot be taken away"),
         ("~domain.declared_sizes.conty", "did you mean 'domain.declared_sizes.county'?"),
         ("run=5", "run=5: run is no single value: set run.dir, run.resume"),
