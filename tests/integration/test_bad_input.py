@@ -33,6 +33,7 @@ class Row:
     says: tuple[str, ...]
     prepare: Prepare = lambda tmp, stack: None
     code: int = 2
+    base: str = "domain=heart_disease domain.root={tmp}/heart"
 
 
 def cell(site: str, row: int, column: int, value: str) -> Prepare:
@@ -74,6 +75,26 @@ def weights(shape: tuple[int, ...], *, damaged: bool = False) -> Prepare:
             file.write_bytes(file.read_bytes()[:-1] + b"\x01")
 
     return write
+
+
+def images(**arrays: np.ndarray) -> Prepare:
+    """A small PneumoniaMNIST with some of its arrays exchanged."""
+
+    def write(tmp: Path, stack: ExitStack) -> None:
+        whole: dict[str, np.ndarray] = {}
+        for part, n in (("train", 40), ("val", 20), ("test", 10)):
+            whole[f"{part}_images"] = np.zeros((n, 28, 28), np.uint8)
+            whole[f"{part}_labels"] = np.arange(n)[:, None] % 2
+        np.savez(tmp / "xray.npz", **(whole | arrays))
+
+    return write
+
+
+def no_archive(tmp: Path, stack: ExitStack) -> None:
+    (tmp / "xray.npz").write_bytes(b"PK and nothing more")
+
+
+XRAY = "domain=pneumonia domain.root={tmp}/xray.npz"
 
 
 def occupied(tmp: Path, stack: ExitStack) -> None:
@@ -165,6 +186,33 @@ TABLE = [
         weights((2, 2)),
     ),
     Row("missing weights", "model.weights={tmp}/no.safetensors", ("no.safetensors", "no such")),
+    Row("an unreadable image file", "", ("xray.npz", "cannot be read"), no_archive, base=XRAY),
+    Row(
+        "images of another shape",
+        "",
+        ("xray.npz", "train_images", "[40, 64, 64]", "[n, 28, 28]"),
+        images(train_images=np.zeros((40, 64, 64), np.uint8)),
+        base=XRAY,
+    ),
+    Row(
+        "pixels that are no bytes",
+        "",
+        ("xray.npz", "test_images", "float64", "uint8"),
+        images(test_images=np.zeros((10, 28, 28))),
+        base=XRAY,
+    ),
+    Row(
+        "an unknown class of image",
+        "",
+        ("xray.npz", "train_labels row 3 is 7", "0 (normal) or 1 (pneumonia)"),
+        images(train_labels=np.array([0, 1, 7, *[1] * 37])),
+        base=XRAY,
+    ),
+    Row("no images", "", ("xray.npz", "no such file"), base=XRAY),
+    Row("a split that is none", "domain.alpha=0", ("domain.alpha=0",), images(), base=XRAY),
+    Row("no vehicles", "domain.vehicles.taxi=0", ("domain.vehicles", "taxi"), base="domain=fleets"),
+    Row("neither view", "domain.sites=roads", ("domain.sites", "roads"), base="domain=fleets"),
+    Row("a seed below 0", "domain.seed=-1", ("domain.seed=-1",), base="domain=fleets"),
     Row("a run directory in use", "", ("run.dir", "another process"), occupied),
     Row("a run directory not empty", "", ("run.dir", "letter.txt"), not_empty),
     Row("a full disk", "", ("run.dir", "1 MiB left"), full_disk),
@@ -175,8 +223,8 @@ TABLE = [
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_bad_input_is_named_and_costs_nothing(row: Row, command, tmp_path: Path):
-    root = write_heart_files(tmp_path / "heart")
-    base = ["domain=heart_disease", f"domain.root={root}", f"run.dir={tmp_path / 'run'}"]
+    write_heart_files(tmp_path / "heart")
+    base = [*row.base.format(tmp=tmp_path).split(), f"run.dir={tmp_path / 'run'}"]
     with ExitStack() as stack:
         row.prepare(tmp_path, stack)
         words = row.words.format(tmp=tmp_path).split()
