@@ -20,26 +20,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
-from torch import nn
 
 from benchmarks.planted import FOLDS, PlantedTask, make_task, plan_of
 from benchmarks.report import print_json
+from benchmarks.training import Setting, federated, grid
 from tacit.domains.domain import Examples
 from tacit.domains.pneumonia import Pneumonia
-from tacit.learning.local import Compute, train_round
-from tacit.learning.plan import RoundPlan
 from tacit.models.linear import Linear
 from tacit.models.pretraining import Pretraining, blocks_of, pretrain
-from tacit.models.trainable import (
-    Train,
-    Weights,
-    choose_trainable,
-    load_trainable,
-    trainable_weights,
-)
+from tacit.models.trainable import Train, choose_trainable, load_trainable
 from tacit.models.vision import Vision, VisionModel
-from tacit.privacy.calibration import noise_multiplier
-from tacit.privacy.randomness import Stream
 
 EPSILON, DELTA = 8.0, 1e-5
 
@@ -52,21 +42,10 @@ class Encoder:
     embedding: int
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One point of a grid; without privacy nothing is clipped."""
-
-    rounds: int
-    learning_rate: float
-    clipping_norm: float | None
-
-
 ENCODERS: Final = tuple(Encoder(s, e) for s in (100, 600) for e in (64, 128, 256))
 FIRST: Final = Setting(60, 64.0, 1.0)
-PRIVATE: Final = tuple(
-    Setting(r, lr, c) for r in (30, 60) for lr in (32.0, 64.0, 128.0) for c in (0.5, 1.0)
-)
-PLAIN: Final = tuple(Setting(r, lr, None) for r in (60, 120) for lr in (64.0, 128.0))
+PRIVATE: Final = grid((30, 60), (32.0, 64.0, 128.0), (0.5, 1.0))
+PLAIN: Final = grid((60, 120), (64.0, 128.0), (None,))
 ARMS: Final = {
     "federated": PRIVATE,
     "alone": PRIVATE,
@@ -114,56 +93,18 @@ def score(arm: str, setting: Setting, sites: Sites, test: Examples, seed: int) -
             np.mean([_auc({site: own}, setting, test, seed) for site, own in sites.items()])
         )
     if arm == "pooled without privacy":
-        parts = list(sites.values())
-        pooled = Examples(
-            torch.cat([p.features for p in parts]), torch.cat([p.targets for p in parts])
-        )
-        return _auc({"pooled": pooled}, setting, test, seed)
+        sites = {"pooled": Examples.together(list(sites.values()))}
     return _auc(sites, setting, test, seed)
 
 
 def _auc(sites: Sites, setting: Setting, test: Examples, seed: int) -> float:
     head = Linear().build(tuple(test.features.shape[1:]), 2)
     choose_trainable(head, Train.HEAD)
-    load_trainable(head, _train(head, sites, setting, seed))
+    sizes = {site: max(10, round(len(own), -1)) for site, own in sites.items()}
+    load_trainable(head, federated(head, sites, sizes, setting, EPSILON, DELTA, seed))
     with torch.no_grad():
         scores = head(test.features)
     return float(roc_auc_score(test.targets.numpy(), (scores[:, 1] - scores[:, 0]).numpy()))
-
-
-def _train(head: nn.Module, sites: Sites, setting: Setting, seed: int) -> Weights:
-    """Federated averaging of one full-batch step a round, weighted by declared sizes."""
-    sigma = None
-    if setting.clipping_norm is not None:
-        sigma = noise_multiplier(EPSILON, DELTA, 1.0, setting.rounds)
-    sizes = {site: max(10, round(len(own), -1)) for site, own in sites.items()}
-    weights = trainable_weights(head)
-    for number in range(1, setting.rounds + 1):
-        replies = []
-        for site, own in sites.items():
-            load_trainable(head, weights)
-            train_round(
-                head,
-                own,
-                RoundPlan(
-                    steps=1,
-                    sampling_rate=1.0,
-                    divisor=float(sizes[site]),
-                    learning_rate=setting.learning_rate,
-                    clipping_norm=setting.clipping_norm,
-                    noise_multiplier=sigma,
-                ),
-                coins=Stream.seeded(seed, site, number, "coins"),
-                noise=Stream.seeded(seed, site, number, "noise"),
-                layers=Stream.seeded(seed, site, number, "layers"),
-                compute=Compute(torch.device("cpu")),
-            )
-            replies.append((sizes[site] / sum(sizes.values()), trainable_weights(head)))
-        weights = {
-            name: np.sum([share * reply[name] for share, reply in replies], axis=0)
-            for name in weights
-        }
-    return weights
 
 
 def of_task(task: PlantedTask, model: VisionModel) -> tuple[Sites, Examples]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,11 +23,10 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks.report import print_json
-from benchmarks.shapes import SHAPES, Setting, Shape
+from benchmarks.shapes import SHAPES, Shape
 from benchmarks.synthetic import SyntheticTask
+from benchmarks.training import Setting, federated
 from tacit.domains.domain import Examples, Metric, SiteData
-from tacit.learning.local import Compute, train_round
-from tacit.learning.plan import RoundPlan
 from tacit.models.pretraining import Pretraining, blocks_of, pretrain
 from tacit.models.tabular import Tabular
 from tacit.models.trainable import (
@@ -34,19 +34,17 @@ from tacit.models.trainable import (
     Weights,
     choose_trainable,
     load_trainable,
-    trainable_weights,
 )
-from tacit.privacy.calibration import noise_multiplier
-from tacit.privacy.randomness import Stream
 
 
 def score(
     arm: str, setting: Setting, shape: Shape, task: SyntheticTask, model: nn.Module, seed: int
 ) -> float:
     """Train one arm on one task and return the metric, as the mean of the sites."""
+    train = partial(federated, epsilon=shape.epsilon, delta=shape.delta)
     if arm == "alone":
         alone = [
-            _train({site: held.train}, {site: shape.sizes[site]}, setting, shape, model, seed)
+            train(model, {site: held.train}, {site: shape.sizes[site]}, setting, seed=seed)
             for site, held in task.sites.items()
         ]
         found = zip(alone, task.sites.values(), strict=True)
@@ -54,49 +52,10 @@ def score(
     rows = {site: held.train for site, held in task.sites.items()}
     sizes = dict(shape.sizes)
     if arm == "pooled without privacy":
-        rows = {"pooled": _together(list(rows.values()))}
+        rows = {"pooled": Examples.together(list(rows.values()))}
         sizes = {"pooled": sum(sizes.values())}
-    weights = _train(rows, sizes, setting, shape, model, seed)
+    weights = train(model, rows, sizes, setting, seed=seed)
     return float(np.mean([_value(model, weights, held, shape) for held in task.sites.values()]))
-
-
-def _train(
-    rows: Mapping[str, Examples],
-    sizes: Mapping[str, int],
-    setting: Setting,
-    shape: Shape,
-    model: nn.Module,
-    seed: int,
-) -> Weights:
-    """Federated averaging of one full-batch step a round, weighted by declared sizes."""
-    sigma = None
-    if setting.clipping_norm is not None:
-        sigma = noise_multiplier(shape.epsilon, shape.delta, 1.0, setting.rounds)
-    total = sum(sizes.values())
-    weights = {name: np.zeros_like(array) for name, array in trainable_weights(model).items()}
-    for number in range(1, setting.rounds + 1):
-        replies = []
-        for site, examples in rows.items():
-            load_trainable(model, weights)
-            size = sizes[site]
-            plan = RoundPlan(
-                1, 1.0, float(size), setting.learning_rate, setting.clipping_norm, sigma
-            )
-            train_round(
-                model,
-                examples,
-                plan,
-                coins=Stream.seeded(seed, site, number, "coins"),
-                noise=Stream.seeded(seed, site, number, "noise"),
-                layers=Stream.seeded(seed, site, number, "layers"),
-                compute=Compute(torch.device("cpu")),
-            )
-            replies.append((size / total, trainable_weights(model)))
-        weights = {
-            name: np.sum([share * reply[name] for share, reply in replies], axis=0)
-            for name in weights
-        }
-    return weights
 
 
 def _value(model: nn.Module, weights: Weights, held: SiteData, shape: Shape) -> float:
@@ -108,10 +67,6 @@ def _value(model: nn.Module, weights: Weights, held: SiteData, shape: Shape) -> 
         return float((scores.argmax(1) == targets).double().mean())
     scaled = (scores[:, 0].double() - targets.double()).square().mean().sqrt()
     return float(scaled) * (shape.target.high - shape.target.low) / 2
-
-
-def _together(parts: Sequence[Examples]) -> Examples:
-    return Examples(torch.cat([p.features for p in parts]), torch.cat([p.targets for p in parts]))
 
 
 def _shared(shape: Shape, task: SyntheticTask, number: int) -> nn.Module:

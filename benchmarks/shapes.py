@@ -1,34 +1,18 @@
 """What is public about each domain, tasks like it, and the settings that are tried on them."""
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from benchmarks.synthetic import Origin, SyntheticTask, make_fleets, make_task
+from benchmarks.training import Setting, grid
 from tacit.domains import fleets, heart_disease, hospitals
 from tacit.domains.domain import Metric, Target
 from tacit.domains.schema import Schema
 from tacit.models.architecture import Architecture
 from tacit.models.linear import Linear
 from tacit.models.tabular import Tabular
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One point of a grid; without privacy nothing is clipped."""
-
-    rounds: int
-    learning_rate: float
-    clipping_norm: float | None
-
-
-def grid(
-    rounds: Sequence[int], rates: Sequence[float], clips: Sequence[float | None]
-) -> tuple[Setting, ...]:
-    """Return every combination."""
-    return tuple(Setting(*point) for point in itertools.product(rounds, rates, clips))
 
 
 @dataclass(frozen=True, slots=True)

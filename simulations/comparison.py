@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-
 from server.checkpoint import save_checkpoint
 from server.rounds import RoundOutcome, State
 from simulations.cohort import in_process
@@ -185,13 +183,9 @@ def _without_privacy(experiment: Experiment) -> Arm:
 
 def _pooled(experiment: Experiment) -> Arm:
     arm = _baseline(experiment, POOLED, experiment.settings.baselines.pooled)
-    together = Examples(
-        torch.cat([rows.features for rows in arm.rows.values()]),
-        torch.cat([rows.targets for rows in arm.rows.values()]),
-    )
     return replace(
         arm,
-        rows={POOLED: together},
+        rows={POOLED: Examples.together(list(arm.rows.values()))},
         declared_sizes={POOLED: sum(arm.declared_sizes.values())},
         privacy=NoPrivacy("none"),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from configured import configured
 
 import benchmarks.images as search
 from benchmarks.images import ARMS, ENCODERS, Encoder, Setting, Tried, best, score, write_csv
@@ -15,11 +16,6 @@ from tacit.domains.domain import Examples
 from tacit.domains.pneumonia import Pneumonia
 
 KEPT = Path(search.__file__).parent / "tried" / "pneumonia.csv"
-CONFIGURED = {
-    "alone": "alone",
-    "federated without privacy": "federated",
-    "pooled without privacy": "pooled",
-}
 
 
 def public(n=30):
@@ -38,18 +34,7 @@ def test_the_configuration_is_the_best_of_what_was_tried():
     model = config["model"]
     assert int(encoder["steps"]) == model["pretraining"]["steps"]
     assert int(encoder["embedding"]) == model["architecture"]["embedding"]
-    chosen = {
-        "federated": (
-            config["training"]["rounds"],
-            config["training"]["learning_rate"],
-            config["privacy"]["clipping_norm"],
-        )
-    }
-    for arm, key in CONFIGURED.items():
-        own = config["baselines"][key]
-        clip = own["clipping_norm"] if arm == "alone" else None
-        chosen[arm] = (own["rounds"], own["learning_rate"], clip)
-    for arm, setting in chosen.items():
+    for arm, setting in configured(config).items():
         rows = [row for row in kept("training") if row["arm"] == arm]
         top = max(rows, key=lambda row: float(row["auc"]))
         clip = float(top["clipping_norm"]) if top["clipping_norm"] else None

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from configured import configured
 
 import benchmarks.settings as search
 from benchmarks.settings import SHAPES, Setting, Tried, best, score, tried, write_csv
@@ -14,11 +15,6 @@ from tacit.domains.domain import Metric
 from tacit.domains.fleets import Fleets
 
 KEPT = Path(search.__file__).parent / "tried"
-CONFIGURED = {
-    "alone": "alone",
-    "federated without privacy": "federated",
-    "pooled without privacy": "pooled",
-}
 
 
 def kept(domain):
@@ -31,18 +27,7 @@ def test_the_configuration_is_the_best_of_what_was_tried(domain):
     rows = kept(domain)
     root = ["domain.root=unused"] if domain == "heart_disease" else []
     config = composed([f"domain={domain}", *root])
-    chosen = {
-        "federated": (
-            config["training"]["rounds"],
-            config["training"]["learning_rate"],
-            config["privacy"]["clipping_norm"],
-        )
-    }
-    for arm, key in CONFIGURED.items():
-        own = config["baselines"][key]
-        clip = own["clipping_norm"] if arm == "alone" else None
-        chosen[arm] = (own["rounds"], own["learning_rate"], clip)
-    for arm, setting in chosen.items():
+    for arm, setting in configured(config).items():
         least = SHAPES[domain].metric is Metric.RMSE
         pick, column = (min, "rmse") if least else (max, "accuracy")
         top = pick((r for r in rows if r["arm"] == arm), key=lambda r: float(r[column]))
