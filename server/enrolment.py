@@ -48,8 +48,11 @@ def enrol(grid: Grid, least: int, *, timeout: float) -> Mapping[int, str]:
     asked = [_query(ENROL, RecordDict(), node) for node in nodes]
     names: dict[int, str] = {}
     for reply in grid.send_and_receive(asked, timeout=timeout):
-        if not reply.has_error() and SITE in reply.content.config_records:
-            names[reply.metadata.src_node_id] = str(reply.content.config_records[SITE]["name"])
+        if reply.has_error():
+            continue
+        name = reply.content.config_records.get(SITE, ConfigRecord()).get("name")
+        if isinstance(name, str):
+            names[reply.metadata.src_node_id] = name
     if len(names) < least:
         raise TooFewSitesError(
             f"{len(names)} of {len(nodes)} nodes have a site, {least} are needed"

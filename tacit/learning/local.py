@@ -78,7 +78,7 @@ def train_round(
         Called with the number of steps begun, before each step touches data.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    first = [p.detach().clone() for p in parameters]
+    first = [p.detach().clone() for p in parameters] if plan.proximal_mu else []
     with _random_layers(layers, compute.device):
         for step in range(1, plan.steps + 1):
             on_step(step)

@@ -96,7 +96,8 @@ def noise_multiplier(
         if 0.999 * epsilon <= spends <= epsilon:
             return kept
     found = _find(epsilon, delta, sampling_rate, steps)
-    _write(path, {"question": question, "noise_multiplier": found})
+    answer = {"question": question, "noise_multiplier": found}
+    replace_file(path, json.dumps(answer, indent=1).encode())
     return found
 
 
@@ -137,14 +138,18 @@ def _root(epsilon: float, delta: float, sampling_rate: float, steps: int) -> flo
     # Sampling never costs more than taking part in every step, whose σ is known.
     most = _full_batch(epsilon, delta, steps)
     high = 1.0
-    while high < most and _cost(high, delta, sampling_rate, steps, Accountant.RDP) > epsilon:
+    while _cost(high, delta, sampling_rate, steps, Accountant.RDP) > epsilon:
         high *= 2  # RDP never needs less noise than PLD
-    high = min(high, most)
-    if _cost(high, delta, sampling_rate, steps) > epsilon:
-        raise ConfigurationError(
-            f"privacy.epsilon={epsilon:g} at privacy.delta={delta:g} is below what can be computed "
-            f"for {steps} steps at sampling rate {sampling_rate:g}: take a larger ε or δ"
-        )
+        if high < most:
+            continue
+        high = most
+        if _cost(high, delta, sampling_rate, steps) > epsilon:
+            raise ConfigurationError(
+                f"privacy.epsilon={epsilon:g} at privacy.delta={delta:g} is below what can be "
+                f"computed for {steps} steps at sampling rate {sampling_rate:g}: take a larger ε "
+                "or δ"
+            )
+        break
     low = high / 2
     while _cost(low, delta, sampling_rate, steps) <= epsilon:
         high, low = low, low / 2
@@ -165,8 +170,3 @@ def _read(path: Path, question: dict[str, object]) -> float | None:
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     return sigma if math.isfinite(sigma) and sigma > 0 else None
-
-
-def _write(path: Path, answer: dict[str, object]) -> None:
-    """Write whole or not at all: two runs may ask the same question at once."""
-    replace_file(path, json.dumps(answer, indent=1).encode())

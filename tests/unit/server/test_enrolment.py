@@ -60,9 +60,12 @@ def test_too_few_nodes_are_said_with_their_number(monkeypatch):
         enrol(AskedGrid(honest), 4, timeout=0.01)
 
 
-def test_a_node_without_a_site_is_left_out():
+@pytest.mark.parametrize(
+    "odd", [{"error": "not_available"}, {"record": {"site": ConfigRecord({"title": "west"})}}, {}]
+)
+def test_a_node_without_a_site_is_left_out(odd):
     def answer(site, message):
-        return reply_to(message, error="not_available") if site == "west" else honest(site, message)
+        return reply_to(message, **odd) if site == "west" else honest(site, message)
 
     assert "west" not in enrol(AskedGrid(answer), 2, timeout=5).values()
     with pytest.raises(TooFewSitesError, match="2 of 3 nodes have a site, 3 are needed"):

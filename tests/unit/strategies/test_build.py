@@ -18,7 +18,7 @@ from commands.compose import composed
 from commands.options import line, options
 from simulations.grid import LocalGrid, loop_engine
 from strategies.build import FEDAVG, build_strategy, by_itself, proximal_mu
-from strategies.limits import check_run
+from strategies.limits import check_run, fewest_replies
 from strategies.records import to_record
 from tacit.configuration import read_settings
 from tacit.errors import ConfigurationError
@@ -216,6 +216,7 @@ def test_a_rule_needs_enough_replies_in_every_round(demo, needed, component):
 @pytest.mark.parametrize("name", sorted(set(OPTIONS) - set(ROBUST) - {"fedprox"}))
 def test_the_others_need_no_more_than_one(demo, name):
     check(demo, 1, offered(name))
+    assert fewest_replies(build_strategy(offered(name))) == (1, "")
 
 
 def test_fedprox_without_local_steps_is_refused_with_advice(demo):
