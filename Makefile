@@ -1,6 +1,7 @@
 # Python 3.11 or newer and GNU make are all this needs. `make help` lists the targets.
 
 PYTHON ?= python3
+CHROMIUM ?= chromium
 EXTRAS ?=
 
 comma := ,
@@ -10,7 +11,7 @@ bin := .venv/bin
 installed := .venv/installed-$(subst $(comma),+,$(extras))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check clean
+.PHONY: help install demo test check picture clean
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.12] [EXTRAS=a,b]"
@@ -29,6 +30,13 @@ check: install ## Lint, formatting, types, and which folder may import which
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	$(bin)/lint-imports
+
+picture: install ## Draw docs/report.png, the head of the demo's report; CHROMIUM=... names the browser
+	rm -rf build/picture
+	mkdir -p docs
+	$(bin)/tacit-simulate run.dir=build/picture
+	$(CHROMIUM) --headless --hide-scrollbars --window-size=1040,1515 \
+	  --screenshot=docs/report.png "file://$(CURDIR)/build/picture/report.html"
 
 clean: ## Remove .venv, builds and caches; runs in outputs/ stay
 	rm -rf .venv build dist *.egg-info

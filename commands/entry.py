@@ -59,7 +59,7 @@ def run(main: Callable[[], int]) -> NoReturn:
 
 def _explain(error: OSError) -> ExitCode:
     if error.errno in _FULL:
-        _say("error: the disk is full: free space, then go on with run.resume=RUN where it stopped")
+        _say("error: the disk is full: free space, then go on where it stopped (run.resume=RUN)")
         return ExitCode.BAD_INPUT
     if error.errno is None or error.filename is None:
         traceback.print_exc()

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from simulations.pretrain_checkpoint import Checkpoint
 from tacit.domains.domain import Domain
 from tacit.errors import ConfigurationError
 from tacit.models.architecture import Architecture
@@ -17,6 +19,25 @@ from tacit.models.weights import load_state, load_weights, save_weights, state_a
 from tacit.settings import ModelSettings
 
 FORMAT = "tacit/pretrained/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Pretrained:
+    """What `pretrain_to` made, before it is written.
+
+    Parameters
+    ----------
+    losses
+        Loss of every step.
+    seconds
+        How long the steps took, in all sittings.
+    went_on
+        Number of steps done at the start of each sitting after the first.
+    """
+
+    losses: list[float]
+    seconds: float
+    went_on: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +74,8 @@ def shared_model(
         return SharedModel(module, None)
     path = cached_path(settings, domain, pool, seed, cache)
     if not path.exists():
-        pretrain_to(path, settings, module, domain, pool, seed, on_step)
+        checkpoint = path.with_suffix(".checkpoint")
+        pretrain_to(path, checkpoint, settings, module, domain, pool, seed, on_step)
     load_state(module, load_weights(path), str(path))
     return SharedModel(
         module,
@@ -72,48 +94,88 @@ def fresh_model(
 
 def pretrain_to(
     path: Path,
+    checkpoint: Path,
     settings: ModelSettings,
     module: nn.Module,
     domain: Domain,
     pool: torch.Tensor,
     seed: int,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
-) -> list[float]:
-    """Pretrain a model on the public pool, write it, and return the loss of every step."""
+    on_done: Callable[[Pretrained], None] = lambda made: None,
+) -> None:
+    """Pretrain a model on the public pool and write it; what was stopped goes on.
+
+    Parameters
+    ----------
+    path
+        Of the weights.
+    checkpoint
+        Where the work is kept while it is not done.
+    on_done
+        Called with the model pretrained and nothing written: while it fails, nothing is lost.
+
+    Raises
+    ------
+    ConfigurationError
+        There is nothing to pretrain, or the checkpoint belongs to another pretraining.
+    ModelError
+        The model cannot be pretrained, or the checkpoint is damaged.
+    """
     if settings.pretraining is None:
         raise ConfigurationError(
             f"model.pretraining is null: {settings.architecture.name} has nothing to pretrain; "
             f"choose model={'tabular' if pool.dim() == 2 else 'vision'}"
         )
     blocks = blocks_of(pool.shape[1:], domain.groups, settings.pretraining.patch)
-    losses = pretrain(module, pool, blocks, settings.pretraining, seed, on_step)
-    about = {
-        "format": FORMAT,
-        "architecture": asdict(settings.architecture),
-        "pretraining": asdict(settings.pretraining),
-        "seed": seed,
-        "pool": domain.card.public_pool,
-        "loss": losses[-1],
-    }
-    save_weights(path, state_arrays(module), about)
-    return losses
+    with _one_thread(), Checkpoint(checkpoint, _question(settings, domain, pool, seed)) as kept:
+        losses = pretrain(
+            module, pool, blocks, settings.pretraining, seed, on_step, kept.start, kept.keep
+        )
+        on_done(Pretrained(losses, kept.seconds, kept.went_on))
+        about = {
+            "format": FORMAT,
+            "architecture": asdict(settings.architecture),
+            "pretraining": asdict(settings.pretraining),
+            "seed": seed,
+            "pool": domain.card.public_pool,
+            "loss": losses[-1],
+        }
+        save_weights(path, state_arrays(module), about)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Use one thread: another number gives other bits, and the model must not depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def cached_path(
     settings: ModelSettings, domain: Domain, pool: torch.Tensor, seed: int, cache: Path
 ) -> Path:
     """Name a pretrained model by the content of everything it depends on."""
-    question = json.dumps(
-        {
-            "format": FORMAT,
-            "architecture": asdict(settings.architecture),
-            "pretraining": asdict(settings.pretraining) if settings.pretraining else None,
-            "groups": [[g.start, g.stop] for g in domain.groups],
-            "seed": seed,
-            "torch": str(torch.__version__),
-            "pool": hashlib.sha256(pool.contiguous().numpy().tobytes()).hexdigest(),
-        },
-        sort_keys=True,
-    )
+    question = json.dumps(_question(settings, domain, pool, seed), sort_keys=True)
     digest = hashlib.sha256(question.encode()).hexdigest()
     return cache / "models" / f"{digest[:32]}.safetensors"
+
+
+def _question(
+    settings: ModelSettings, domain: Domain, pool: torch.Tensor, seed: int
+) -> dict[str, object]:
+    """Everything that a pretrained model depends on, by the names that a person knows it by."""
+    chosen = settings.architecture
+    return {
+        "format": FORMAT,
+        "model": {
+            "architecture": {"name": chosen.name, "_target_": chosen.target, **chosen.options},
+            "pretraining": asdict(settings.pretraining) if settings.pretraining else None,
+        },
+        "columns": [[g.start, g.stop] for g in domain.groups],
+        "seed": seed,
+        "torch": str(torch.__version__),
+        "public pool": hashlib.sha256(pool.contiguous().numpy().tobytes()).hexdigest(),
+    }

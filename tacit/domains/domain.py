@@ -107,7 +107,8 @@ class Domain(Protocol):
 
     `declared_sizes` gives each site, in the order of names, a rounded public constant for its
     number of training rows. It is part of the configuration and does not follow the data: weights
-    of aggregation, sampling rates and divisors rest on it.
+    of aggregation, sampling rates and divisors rest on it. A table may name its columns, one for
+    each of `groups`, in an attribute `columns`: the report of a pretraining shows them.
     """
 
     declared_sizes: Mapping[str, int]

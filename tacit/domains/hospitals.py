@@ -90,6 +90,7 @@ class Hospitals:
     """
 
     groups = SCHEMA.groups
+    columns = tuple(column.name for column in SCHEMA.columns)
 
     def __init__(self, declared_sizes: Mapping[str, int] = DECLARED_SIZES) -> None:
         if unknown := sorted(set(declared_sizes) - set(DECLARED_SIZES)):

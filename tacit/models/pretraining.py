@@ -7,8 +7,9 @@ vision learners", CVPR, section 3).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import cast
 
 import torch
@@ -16,6 +17,8 @@ from torch import nn
 
 from tacit.errors import ConfigurationError, ModelError
 from tacit.models.architecture import Pretrainable
+from tacit.models.trainable import Weights
+from tacit.models.weights import load_state, state_arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,30 @@ class Pretraining:
                 raise ConfigurationError(
                     f"model.pretraining.{key}={getattr(self, key)} is out of range"
                 )
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a pretraining stands between two steps: with it, it goes on to the same bits.
+
+    No state of a generator is in it: the draws of the steps done are made again.
+
+    Parameters
+    ----------
+    steps
+        Number of steps done.
+    losses
+        Loss of each of them, and of later ones where the pretraining has gone on since.
+    weights
+        Every parameter and buffer of the model.
+    optimiser
+        Adam's arrays, by ``PARAMETER/ARRAY``.
+    """
+
+    steps: int
+    losses: Sequence[float]
+    weights: Weights
+    optimiser: Weights
 
 
 def kind_of(shape: Sequence[int]) -> str:
@@ -108,6 +135,8 @@ def pretrain(
     settings: Pretraining,
     seed: int,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
+    start: State | None = None,
+    on_state: Callable[[State], None] | None = None,
 ) -> list[float]:
     """Pretrain a model in place on public examples and return the loss of every step.
 
@@ -125,11 +154,16 @@ def pretrain(
         Fixes batches and masks. They protect nobody: the examples are public.
     on_step
         Called with the number of steps done and the loss of the last one.
+    start
+        What `on_state` was given in an earlier call with equal arguments, to go on from there; the
+        end is the same to the bit.
+    on_state
+        Called before `on_step` with a copy of where the pretraining stands.
 
     Raises
     ------
     ModelError
-        The model has nothing to pretrain.
+        The model has nothing to pretrain, or `start` belongs to another one.
     """
     if not hasattr(model, "reconstruct"):
         raise ModelError(
@@ -137,19 +171,18 @@ def pretrain(
             f"model={'tabular' if blocks.dim() == 1 else 'vision'}"
         )
     learner = cast(Pretrainable, model)
-    coins = torch.Generator().manual_seed(seed)
-    learner.standardise(pool)
-    count = int(blocks.max()) + 1
-    optimiser = torch.optim.Adam(
-        [p for name, p in model.named_parameters() if not name.startswith("head.")],
-        lr=settings.learning_rate,
-    )
-    losses = []
-    for step in range(1, settings.steps + 1):
-        seen = pool
-        if settings.batch_size is not None:
-            seen = pool[torch.randperm(len(pool), generator=coins)[: settings.batch_size]]
-        hidden = torch.rand(len(seen), count, generator=coins) < settings.masked_share
+    trained = {n: p for n, p in model.named_parameters() if not n.startswith("head.")}
+    optimiser = torch.optim.Adam(trained.values(), lr=settings.learning_rate)
+    losses: list[float] = []
+    if start is None:
+        learner.standardise(pool)
+    else:
+        load_state(model, start.weights, "the state to go on from")
+        _load_optimiser(optimiser, trained, start.optimiser)
+        losses += start.losses[: start.steps]
+    draws = _draws(len(pool), int(blocks.max()) + 1, settings, seed)
+    for rows, hidden in islice(draws, len(losses), None):
+        seen = pool[rows]
         masked = hidden[:, blocks].to(pool.dtype)
         wanted = learner.standardised(seen)
         error = (learner.reconstruct(seen, masked) - wanted).square() * masked
@@ -158,6 +191,41 @@ def pretrain(
         torch.autograd.backward(loss)
         optimiser.step()
         losses.append(loss.item())
-        on_step(step, losses[-1])
+        if on_state is not None:
+            arrays = _optimiser_arrays(optimiser, trained)
+            on_state(State(len(losses), losses, state_arrays(model), arrays))
+        on_step(len(losses), losses[-1])
     learner.standardise(pool)
     return losses
+
+
+def _draws(
+    examples: int, blocks: int, settings: Pretraining, seed: int
+) -> Iterator[tuple[torch.Tensor | slice, torch.Tensor]]:
+    """Draw each step's examples, and which blocks of each are hidden, bool [batch, blocks]."""
+    coins = torch.Generator().manual_seed(seed)
+    for _ in range(settings.steps):
+        rows: torch.Tensor | slice = slice(None)
+        batch = examples
+        if settings.batch_size is not None:
+            rows = torch.randperm(examples, generator=coins)[: settings.batch_size]
+            batch = len(rows)
+        yield rows, torch.rand(batch, blocks, generator=coins) < settings.masked_share
+
+
+def _optimiser_arrays(
+    optimiser: torch.optim.Optimizer, trained: dict[str, nn.Parameter]
+) -> Weights:
+    return {
+        f"{name}/{key}": tensor.numpy().copy()
+        for name, parameter in trained.items()
+        for key, tensor in optimiser.state[parameter].items()
+    }
+
+
+def _load_optimiser(
+    optimiser: torch.optim.Optimizer, trained: dict[str, nn.Parameter], arrays: Weights
+) -> None:
+    for place, array in arrays.items():
+        name, _, key = place.rpartition("/")
+        optimiser.state[trained[name]][key] = torch.from_numpy(array.copy())

@@ -24,12 +24,21 @@ def save_weights(
 
     Both are complete or absent whatever happens in between.
     """
-    content = save({name: np.asarray(array, order="C") for name, array in weights.items()})
+    content = packed(weights)
     digest = sha256(content).hexdigest()
     described = {**about, "file": path.name, "sha256": digest}
     replace_file(path, content)
     replace_file(path.with_suffix(".json"), (json.dumps(described, indent=2) + "\n").encode())
     return digest
+
+
+def packed(
+    weights: Mapping[str, npt.NDArray[np.float32]], metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """Return what a safetensors file of these arrays holds."""
+    ordered = {name: np.asarray(array, order="C") for name, array in weights.items()}
+    content: bytes = save(ordered, metadata=None if metadata is None else dict(metadata))
+    return content
 
 
 def load_weights(path: Path) -> Weights:

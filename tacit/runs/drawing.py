@@ -141,9 +141,18 @@ def axis_of_sites(axes: "Axes", sites: Sequence[str]) -> None:
 
 def axis_of_rounds(axes: "Axes") -> None:
     """Let x be rounds."""
+    _axis_of_counts(axes, "round")
+
+
+def axis_of_steps(axes: "Axes") -> None:
+    """Let x be steps."""
+    _axis_of_counts(axes, "step")
+
+
+def _axis_of_counts(axes: "Axes", name: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlabel("round")
+    axes.set_xlabel(name)
     axes.grid(visible=False, axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))

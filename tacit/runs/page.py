@@ -1,12 +1,28 @@
 """HTML pages of this package: their templates, and figures as a person reads them."""
 
+from dataclasses import dataclass
 from typing import Final
 
 import jinja2
+from markupsafe import Markup
 
 from tacit.runs.guarantee import format_epsilon
 
 TITLES: Final = {"auc": "AUC", "rmse": "RMSE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A plot, its heading and what to know when reading it."""
+
+    heading: str
+    svg: Markup
+    caption: str
+
+
+def figure(heading: str, svg: str, caption: str) -> Figure:
+    """Make a figure of what `tacit.runs.drawing` drew, which has escaped every name."""
+    return Figure(heading, Markup(svg), caption)
 
 
 def template(name: str) -> jinja2.Template:

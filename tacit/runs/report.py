@@ -4,10 +4,7 @@ It is made from results.json, history.jsonl and config.yaml alone, so it can be 
 time, and equal input gives equal bytes.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-
-from markupsafe import Markup
 
 from tacit.errors import RunDirectoryError
 from tacit.runs import figures
@@ -17,7 +14,7 @@ from tacit.runs.guarantee import (
     SIMULATED_NOISE,
     guarantee_in_words,
 )
-from tacit.runs.page import metric_title, template
+from tacit.runs.page import Figure, figure, metric_title, template
 from tacit.runs.results import Results, Round, read, read_history
 from tacit.runs.summary import (
     LOSS_ON,
@@ -28,15 +25,6 @@ from tacit.runs.summary import (
     verdicts,
     where,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A plot, its heading and what to know when reading it."""
-
-    heading: str
-    svg: Markup
-    caption: str
 
 
 def write_report(run: Path) -> Path:
@@ -97,10 +85,10 @@ def _learned_figures(results: Results, history: tuple[Round, ...]) -> list[Figur
         caption = (
             f"Measured on {LOSS_ON.get(on, on)}." if on else "Where it was measured is unknown."
         )
-        made.append(_figure("Loss", figures.loss_curve(history), caption))
+        made.append(figure("Loss", figures.loss_curve(history), caption))
     if any(line.evaluation for line in history):
         made.append(
-            _figure(
+            figure(
                 f"{title} by round",
                 figures.metric_curve(history, found.metric, sites),
                 f"Measured {where(results)}. Few test records make a line jump.",
@@ -114,7 +102,7 @@ def _learned_figures(results: Results, history: tuple[Round, ...]) -> list[Figur
     if len(shown) < len(sites):
         caption += f"; the {len(shown)} worst of {len(sites)} sites"
     made.append(
-        _figure(
+        figure(
             f"{title} by site",
             figures.metric_rows(
                 found, nothing.evaluation if nothing else None, results.test_records
@@ -125,7 +113,7 @@ def _learned_figures(results: Results, history: tuple[Round, ...]) -> list[Figur
     overall = results.calibration.sites.get("all") if results.calibration else None
     if overall is not None and overall.bins:
         made.append(
-            _figure(
+            figure(
                 "Calibration",
                 figures.reliability(overall),
                 f"All test records, {where(results)}. On the dashed line, confidence is honest; "
@@ -142,7 +130,7 @@ def _spending_figures(results: Results, history: tuple[Round, ...]) -> list[Figu
     headline = results.privacy.guarantees[0]
     sites = list(headline.sites)
     made = [
-        _figure(
+        figure(
             "ε by site",
             figures.epsilon_bars(headline, sites),
             f"At δ = {headline.delta:g} per {headline.unit}; the line is the site's budget for "
@@ -156,7 +144,7 @@ def _spending_figures(results: Results, history: tuple[Round, ...]) -> list[Figu
     ]
     if any(line.epsilon for line in history):
         made.append(
-            _figure(
+            figure(
                 "ε by round",
                 figures.epsilon_curve(history, sites),
                 "What each site has spent after each round, by the same accountant.",
@@ -169,13 +157,9 @@ def _comparison_figure(results: Results) -> Figure | None:
     if not results.comparison:
         return None
     rows = [figures.Row(row["label"], row["evaluation"], row["private"]) for row in models(results)]
-    return _figure(
+    return figure(
         f"{metric_title(results.evaluation.metric)} of each way to get a model",
         figures.rows_of_models(rows, list(results.evaluation.sites)),
         f"Measured in this run, {where(results)}, the same for all. The sites of a model stand at "
         "different heights only to be told apart.",
     )
-
-
-def _figure(heading: str, svg: str, caption: str) -> Figure:
-    return Figure(heading, Markup(svg), caption)  # made by `drawing`, which escapes names

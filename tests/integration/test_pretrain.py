@@ -1,6 +1,9 @@
 """tacit-pretrain, and that a run takes its model the same from a file, the cache or the pool."""
 
 import json
+import re
+import shlex
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ def made(command, tmp_path: Path) -> Path:
     ended = command(f"out={out}", *QUICK, main=pretrain)
     assert (ended.code, ended.err) == (0, "")
     assert f"written: {out}" in ended.out
+    assert f"report: {out.with_suffix('.html')}" in ended.out
     return out
 
 
@@ -27,9 +31,24 @@ def test_it_writes_weights_and_what_they_are(made: Path):
     assert "public by assumption" in about["pool"]
     assert load_weights(made)
     assert sorted(path.name for path in made.parent.iterdir()) == [
+        "shared.html",
         "shared.json",
         "shared.safetensors",
     ]
+
+
+def test_its_report_is_of_these_weights_and_says_what_to_type_next(made: Path, command, tmp_path):
+    report = made.with_suffix(".html").read_text()
+    assert json.loads(made.with_suffix(".json").read_text())["sha256"] in report
+    assert "20 steps of Adam" in report
+    assert "mean texture" in report
+    (then,) = re.findall("<pre>(.*?)</pre>", report)
+    name, *words = shlex.split(unescape(then))
+    assert name == "tacit-simulate"
+    ended = command(*words, f"run.dir={tmp_path / 'run'}", f"cache={tmp_path / 'kept'}")
+    assert (ended.code, ended.err) == (0, "")
+    found = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert found["model"]["pretraining"] == "the weights of shared.safetensors"
 
 
 def test_a_run_is_the_same_from_the_file_the_pool_and_the_cache(
@@ -49,9 +68,11 @@ def test_a_run_is_the_same_from_the_file_the_pool_and_the_cache(
         assert ("pretraining" in ended.out) == (way == "pool")
         found[way] = json.loads((tmp_path / way / "results.json").read_text())["weights_sha256"]
     assert len(set(found.values())) == 1, found
+    # No report and no checkpoint is left there.
+    assert sorted(path.suffix for path in (cache / "models").iterdir()) == [".json", ".safetensors"]
 
 
-@pytest.mark.parametrize("name", ["shared.safetensors", "shared.json"])
+@pytest.mark.parametrize("name", ["shared.safetensors", "shared.json", "shared.html"])
 def test_what_is_there_is_never_overwritten(name: str, command, tmp_path: Path):
     (tmp_path / name).write_text("mine")
     ended = command(f"out={tmp_path / 'shared.safetensors'}", *QUICK, main=pretrain)

@@ -1,0 +1,64 @@
+"""The report of a pretraining: measured on the public pool, written as one HTML file."""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import nn
+
+from simulations.pretrain_model import Pretrained
+from tacit.domains.domain import Domain
+from tacit.errors import ConfigurationError
+from tacit.files import replace_file
+from tacit.models.pretraining import blocks_of
+from tacit.models.reconstruction import Recovery, pictures, recovery
+from tacit.models.weights import packed, state_arrays
+from tacit.runs.pretraining import Story, render
+from tacit.settings import Settings
+
+SHOWN: Final = 6
+"""Images that are shown."""
+
+
+def write_report(
+    page: Path,
+    weights: Path,
+    settings: Settings,
+    module: nn.Module,
+    domain: Domain,
+    pool: torch.Tensor,
+    made: Pretrained,
+    then: str,
+) -> Recovery:
+    """Write the report of a model that `weights` is going to hold, and return what was measured.
+
+    Raises
+    ------
+    ConfigurationError
+        The settings have no pretraining.
+    """
+    chosen = settings.model.pretraining
+    if chosen is None:
+        raise ConfigurationError("model.pretraining is null: there is nothing to report")
+    blocks = blocks_of(pool.shape[1:], domain.groups, chosen.patch)
+    share, seed = chosen.masked_share, settings.seed
+    found = recovery(module, pool, blocks, share, seed)
+    story = Story(
+        file=weights.name,
+        sha256=hashlib.sha256(packed(state_arrays(module))).hexdigest(),
+        card=domain.card,
+        architecture=settings.model.architecture,
+        pretraining=chosen,
+        seed=seed,
+        pool=tuple(pool.shape),
+        losses=made.losses,
+        seconds=made.seconds,
+        went_on=made.went_on,
+        recovery=found,
+        columns=tuple(getattr(domain, "columns", ())),
+        pictures=pictures(module, pool, blocks, share, seed, SHOWN) if pool.dim() > 2 else None,
+        then=then,
+    )
+    replace_file(page, render(story).encode())
+    return found
