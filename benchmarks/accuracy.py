@@ -41,8 +41,10 @@ class Interval:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Return the mean and Student's 95 % interval of the mean."""
-    if len(values) < 2:
+    """Return the mean and Student's 95 % interval of the mean; of no value, not a number."""
+    if not values:
+        return Interval(float("nan"), 0.0)
+    if len(values) == 1:
         return Interval(float(values[0]), 0.0)
     error = float(np.std(values, ddof=1)) / len(values) ** 0.5
     return Interval(float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1)) * error)

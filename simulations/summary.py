@@ -32,7 +32,10 @@ from tacit.runs.results import (
 from tacit.settings import RecordPrivacy, Settings
 
 REPORTED = ReportedAccountant.PLD
-AVERAGING = frozenset({"flwr.serverapp.strategy.FedAvg", "flwr.serverapp.strategy.FedAdam"})
+AVERAGING = frozenset(
+    f"flwr.serverapp.strategy.{name}"
+    for name in ("FedAvg", "FedAvgM", "FedAdam", "FedYogi", "FedAdagrad")
+)
 """Strategies that see the replies only in their mean by declared size."""
 
 

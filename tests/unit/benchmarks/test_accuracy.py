@@ -62,6 +62,10 @@ def test_one_seed_has_no_interval():
     assert str(interval([0.75])) == "0.750"
 
 
+def test_a_figure_that_no_run_has_is_no_number():
+    assert str(interval([])) == "nan"
+
+
 def test_an_interval_is_shown_where_it_can_be_seen():
     assert str(Interval(0.75, 0.0004)) == "0.750"
     assert str(Interval(0.75, 0.0006)) == "0.750 ± 0.001"

@@ -27,7 +27,7 @@ def marks(beside, *words):
     return [row.same_as for row in mark_same_model(beside, settings(*words))]
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
+@pytest.mark.parametrize("strategy", ["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"])
 def test_one_full_batch_step_a_round_makes_pooled_and_federated_one_model(strategy):
     found = mark_same_model(Beside(ROWS), settings(f"strategy={strategy}"))
     assert [row.same_as for row in found] == [None, None, "federated_no_privacy"]
