@@ -81,9 +81,9 @@ SHAPES: Final = {
         architecture=Linear(),
         epsilon=1.0,
         delta=1e-4,
-        private=grid((10, 20, 40, 80, 160), (0.25, 0.5, 1.0, 2.0), (0.0625, 0.125, 0.25, 0.5)),
-        plain=grid((100, 200), (0.05, 0.1, 0.2, 0.4), (None,)),
+        private=grid((20, 40, 80, 160), (0.125, 0.25, 0.5, 1.0, 2.0), (0.0625, 0.125, 0.25)),
+        plain=grid((100, 200, 400), (0.02, 0.04, 0.08), (None,)),
         target=fleets.TARGET,
-        tasks=10,
+        tasks=12,
     ),
 }

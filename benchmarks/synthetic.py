@@ -25,7 +25,7 @@ SHARED: Final = 0.7
 """Part of a column's standard deviation that comes from the hidden causes."""
 
 FIRST_SEED: Final = 1000
-"""Seed of the first made-up fleets; the domain itself has seed 0."""
+"""Seed of the first made-up fleets; the domain itself has another (conf/domain/fleets.yaml)."""
 
 Array = npt.NDArray[np.float64]
 

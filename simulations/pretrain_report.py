@@ -7,12 +7,12 @@ from typing import Final
 import torch
 from torch import nn
 
-from simulations.pretrain_model import Pretrained
 from tacit.domains.domain import Domain
 from tacit.errors import ConfigurationError
 from tacit.files import replace_file
 from tacit.models.pretraining import blocks_of
 from tacit.models.reconstruction import Recovery, pictures, recovery
+from tacit.models.shared import Pretrained
 from tacit.models.weights import packed, state_arrays
 from tacit.runs.pretraining import Story, render
 from tacit.settings import Settings

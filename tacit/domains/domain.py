@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tacit.errors import DataError
+from tacit.errors import ConfigurationError, DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,16 @@ class Domain(Protocol):
     `declared_sizes` gives each site, in the order of names, a rounded public constant for its
     number of training rows. It is part of the configuration and does not follow the data: weights
     of aggregation, sampling rates and divisors rest on it. A table may name its columns, one for
-    each of `groups`, in an attribute `columns`: the report of a pretraining shows them.
+    each of `groups`, in an attribute `columns`: the report of a pretraining shows them. A method
+    ``load_site(site) -> SiteData`` serves a site that has its own rows and no others (`site_data`).
     """
 
     declared_sizes: Mapping[str, int]
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Shape of one example, known without any."""
+        ...
 
     @property
     def card(self) -> Card:
@@ -130,6 +136,44 @@ class Domain(Protocol):
     def public_pool(self) -> torch.Tensor | None:
         """Unlabelled public examples [n, ...], or None."""
         ...
+
+
+def site_data(domain: Domain, site: str) -> SiteData:
+    """Read and check one site's data, from a place that may hold no other's.
+
+    Raises
+    ------
+    ConfigurationError
+        The domain has no such site.
+    DataError
+        The data cannot be used; names file, row, column and value.
+    """
+    if site not in domain.declared_sizes:
+        raise ConfigurationError(
+            f"{domain.card.name} has no site {site!r}: there are {', '.join(domain.declared_sizes)}"
+        )
+    load = getattr(domain, "load_site", None)
+    data: SiteData = domain.load()[site] if load is None else load(site)
+    check_sites({site: data}, domain.card)
+    check_inputs({site: data}, domain)
+    return data
+
+
+def check_inputs(data: Mapping[str, SiteData], domain: Domain) -> None:
+    """Refuse examples that do not have the shape that the domain declares.
+
+    Raises
+    ------
+    DataError
+        Names the site and both shapes.
+    """
+    for site, held in data.items():
+        for examples in (held.train, held.test):
+            if (found := tuple(examples.features.shape[1:])) != tuple(domain.inputs):
+                raise DataError(
+                    f"site {site!r} has examples of the shape {list(found)}, but "
+                    f"{domain.card.name} declares inputs={list(domain.inputs)}"
+                )
 
 
 def check_sites(data: Mapping[str, SiteData], card: Card) -> None:

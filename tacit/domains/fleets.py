@@ -1,7 +1,8 @@
-"""Electric vehicles of six unlike operators, SYNTHETIC: how many weeks a battery has left.
+"""Electric vehicles of twelve unlike operators, SYNTHETIC: how many weeks a battery has left.
 
-No vehicle here exists. Rows come from a physical generator (`tacit.domains.driving`, and
-`tacit.domains.wear` for its formulas) with a fixed seed; operators, routes and vehicles are ours.
+No vehicle here exists. Rows come from a physical generator with a fixed seed (`tacit.domains.wear`
+has its formulas, `tacit.domains.driving` a vehicle's life); operators, routes and vehicles are
+made up (`tacit.domains.operators`).
 Every battery is followed to its end of life, so that the remaining life of each of its weeks is
 known, and a few of its weeks are reported.
 """
@@ -16,23 +17,38 @@ import pandas as pd
 import torch
 
 from tacit.domains.domain import Card, Examples, Metric, SiteData, Target
-from tacit.domains.driving import OPERATORS, Use, bench, fleet, live
+from tacit.domains.driving import Use, live
+from tacit.domains.operators import OPERATORS, bench, fleet
 from tacit.domains.schema import Number, Schema
 from tacit.domains.wear import END_OF_LIFE, Array
 from tacit.errors import ConfigurationError
 
 TARGET: Final = Target("remaining battery life", "weeks", 0, 260)
 MOST_VEHICLES: Final = 999
-MOST_WEEKS: Final = 26
+MOST_WEEKS: Final = 20
 """Reports of one vehicle; a battery lasts longer than so many weeks, so that no two coincide."""
-HELD_OUT: Final = 12
-"""Vehicles of each operator, beside those that train, on which its models are measured."""
+HELD_OUT: Final = 60
+"""Vehicles of each operator, beside those that train, on which its models are measured: so many
+only a generator can spare."""
 HELD_REPORTS: Final = 4
 """Where a vehicle is a site: of so many reports in a row the second is held out."""
 BENCH: Final = 36
 BENCH_REPORTS: Final = 3
 VEHICLES: Final = MappingProxyType(
-    {"metro": 12, "parcel": 14, "taxi": 10, "haul": 5, "alpine": 4, "island": 3}
+    {
+        "airport": 5,
+        "alpine": 5,
+        "care": 6,
+        "craft": 6,
+        "grocer": 6,
+        "haul": 6,
+        "island": 5,
+        "metro": 7,
+        "parcel": 7,
+        "port": 5,
+        "school": 5,
+        "taxi": 6,
+    }
 )
 """Batteries that each operator has retired so far, which is why there are few."""
 
@@ -42,8 +58,9 @@ SCHEMA: Final = Schema(
         Number("age (weeks)", (0, 1100), (0, 260)),
         Number("odometer (1000 km)", (0, 10000), (0, 300)),
         Number("distance (km/week)", (0, 20000), (0, 3000)),
-        Number("energy used (kWh/week)", (0, 60000), (0, 5000)),
-        Number("energy recuperated (kWh/week)", (0, 60000), (0, 1500)),
+        Number("energy used (kWh/km)", (0, 50), (0, 3)),
+        Number("energy recuperated (%)", (0, 100), (0, 50)),
+        Number("full cycles (1/week)", (0, 100), (0, 15)),
         Number("stops (1/km)", (0, 50), (0, 4)),
         Number("climb (m/km)", (0, 500), (0, 40)),
         Number("speed (km/h)", (1, 150), (10, 80)),
@@ -57,7 +74,8 @@ SCHEMA: Final = Schema(
         Number("charging rate (1/h)", (0, 5), (0, 1)),
         Number("full cycles so far", (0, 20000), (0, 1000)),
         Number("estimated capacity (%)", (50, 120), (80, 100)),
-        Number("life left at the rate so far (weeks)", (0, 520), (0, 260)),
+        Number("life left if time wears (weeks)", (0, 260), (0, 260)),
+        Number("life left if use wears (weeks)", (0, 260), (0, 260)),
     ),
     label="remaining life (weeks)",
 )
@@ -92,7 +110,9 @@ class Fleets:
         A parameter is out of range, or an operator is unknown; names the key.
     """
 
+    inputs = (SCHEMA.width,)
     groups = SCHEMA.groups
+    columns = tuple(column.name for column in SCHEMA.columns)
 
     def __init__(
         self,
@@ -149,7 +169,8 @@ class Fleets:
                 "How many weeks the battery of an electric vehicle has left, from what the vehicle "
                 "reports of a week. Synthetic: no such vehicle exists; rows come from a program "
                 "that drives vehicles over routes and ages their batteries by a published law "
-                f"(Schmalstieg et al. 2014). Every "
+                "(Schmalstieg et al. 2014). Operators were given few vehicles of several kinds, so "
+                "that each alone has too little: that federation helps here is built in. Every "
                 f"{'operator' if by_operator else 'vehicle'} is a site. {measured}"
             ),
             classes=(),
@@ -243,14 +264,16 @@ def _reports(use: Use, reports: int, rng: np.random.Generator) -> pd.DataFrame:
     # A battery's own estimate is off by one and the same part for life, and by another each time:
     # 1 % each, an assumption.
     estimate = 100 * then(life.capacity) + rng.standard_normal((count, 1)) + noise(1)
-    # What a dashboard shows: a straight line through new and now, down to the end of life.
-    to_go, gone = estimate - 100 * END_OF_LIFE, np.maximum(100 - estimate, 1)
+    # Were all the wear of one cause, it would grow as time**0.75 or as √(use), and reach the end of
+    # life so many times the present age (Schmalstieg et al. 2014: see `wear.capacity`).
+    ratio = 100 * (1 - END_OF_LIFE) / np.maximum(100 - estimate, 1)
     columns = {
         "age (weeks)": age,
         "odometer (1000 km)": so_far(life.distance) / 1000,
         "distance (km/week)": then(life.distance),
-        "energy used (kWh/week)": then(life.used) * (1 + noise(0.02)),
-        "energy recuperated (kWh/week)": then(life.recuperated) * (1 + noise(0.02)),
+        "energy used (kWh/km)": then(life.used / life.distance) * (1 + noise(0.02)),
+        "energy recuperated (%)": 100 * then(life.recuperated / life.used) * (1 + noise(0.02)),
+        "full cycles (1/week)": then(life.cycles) * (1 + noise(0.02)),
         "stops (1/km)": then(life.stops),
         "climb (m/km)": built(use.climb) * (1 + noise(0.05)),
         "speed (km/h)": built(use.speed) * (1 + noise(0.02)),
@@ -264,7 +287,8 @@ def _reports(use: Use, reports: int, rng: np.random.Generator) -> pd.DataFrame:
         "charging rate (1/h)": built(use.charging),
         "full cycles so far": so_far(life.cycles),
         "estimated capacity (%)": estimate,
-        "life left at the rate so far (weeks)": np.clip(age * to_go / gone, 0, 520),
+        "life left if time wears (weeks)": np.clip(age * (ratio ** (4 / 3) - 1), 0, 260),
+        "life left if use wears (weeks)": np.clip(age * (ratio**2 - 1), 0, 260),
         SCHEMA.label: (ends - week).astype(np.float64),
     }
     return pd.DataFrame({name: values.ravel() for name, values in columns.items()})

@@ -65,6 +65,7 @@ class HeartDisease:
         Public, rounded number of training rows of each site.
     """
 
+    inputs = (SCHEMA.width,)
     groups = SCHEMA.groups
 
     def __init__(self, root: str, declared_sizes: Mapping[str, int] = DECLARED_SIZES) -> None:
@@ -98,13 +99,14 @@ class HeartDisease:
 
     def load(self) -> Mapping[str, SiteData]:
         """Read and check each hospital's file."""
-        return {site: self._site(site) for site in self.declared_sizes}
+        return {site: self.load_site(site) for site in self.declared_sizes}
 
     def public_pool(self) -> torch.Tensor | None:
         """There is no public share: training starts from zero weights."""
         return None
 
-    def _site(self, site: str) -> SiteData:
+    def load_site(self, site: str) -> SiteData:
+        """Read and check one hospital's file; no other is looked at."""
         path = self.root / f"processed.{site}.data"
         table = _complete_rows(path)
         numbers = SCHEMA.read(table, str(path), LABEL_CODES)

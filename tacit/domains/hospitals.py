@@ -89,6 +89,7 @@ class Hospitals:
         Public, rounded number of training rows of each hospital.
     """
 
+    inputs = (SCHEMA.width,)
     groups = SCHEMA.groups
     columns = tuple(column.name for column in SCHEMA.columns)
 

@@ -58,6 +58,7 @@ class Pneumonia:
         `alpha` is not positive.
     """
 
+    inputs = (1, SIDE, SIDE)
     groups: tuple[slice, ...] = ()
 
     def __init__(

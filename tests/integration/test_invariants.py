@@ -21,7 +21,7 @@ from whole_run import (
     rows,
 )
 
-import simulations.experiment
+import server.planning
 import simulations.simulate
 from commands.compose import composed
 from simulations.experiment import prepare
@@ -138,10 +138,8 @@ def test_the_plan_is_reserved_first_and_never_changes(whole):
 
 
 def test_a_plan_over_budget_is_refused_before_anything_is_spent(run, tmp_path, monkeypatch, caplog):
-    honest = simulations.experiment.noise_multiplier
-    monkeypatch.setattr(
-        simulations.experiment, "noise_multiplier", lambda *a, **k: 0.9 * honest(*a, **k)
-    )
+    honest = server.planning.noise_multiplier
+    monkeypatch.setattr(server.planning, "noise_multiplier", lambda *a, **k: 0.9 * honest(*a, **k))
     code, error = run(tmp_path / "run")
     assert code == ExitCode.REFUSED
     # The site's terminal hears why; the coordinator a word of the closed list.

@@ -24,7 +24,7 @@ STEPS = 600
 WORDS = [f"model.pretraining.steps={STEPS}", "domain=hospitals"]
 # As tacit-pretrain is, but a state is written after every step.
 DILIGENT = (
-    "import simulations.pretrain_checkpoint as c, simulations.pretrain as p; c.EVERY = 0; p.main()"
+    "import tacit.models.pretrain_checkpoint as c, simulations.pretrain as p; c.EVERY = 0; p.main()"
 )
 
 

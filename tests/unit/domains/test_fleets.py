@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tacit.domains import driving, fleets, wear
 from tacit.domains.domain import Metric, check_sites
-from tacit.domains.driving import OPERATORS, bench, fleet, live
-from tacit.domains.fleets import HELD_OUT, SCHEMA, TARGET, VEHICLES, Fleets
+from tacit.domains.driving import DEEPEST, live
+from tacit.domains.fleets import HELD_OUT, MOST_WEEKS, SCHEMA, TARGET, VEHICLES, Fleets
+from tacit.domains.operators import KINDS, OPERATORS, bench, fleet
 from tacit.errors import ConfigurationError
 
 SEEDS = st.integers(0, 2**31)
@@ -115,12 +116,25 @@ def check_life(life):
     assert (np.diff(life.capacity) < 0).all()
     assert (life.capacity[:, 0] < 1).all()
     assert ((life.charge > 0) & (life.charge <= 1)).all()
-    assert ((life.depth > 0) & (life.depth < 1)).all()
+    assert ((life.depth > 0) & (life.depth <= DEEPEST + 1e-12)).all()
     assert (life.charge + life.depth / 2 <= 1 + 1e-12).all()
     assert (life.recuperated < life.used).all()
     assert (life.hottest >= life.battery).all()
+    assert (life.weeks > MOST_WEEKS).all(), "two reports of a vehicle could be of one week"
     for i, week in enumerate(life.weeks):
         assert life.capacity[i, week] <= 0.8 < life.capacity[i, week - 1]
+
+
+def test_nobody_drives_further_than_the_battery_reaches(monkeypatch):
+    rng = np.random.default_rng(3)
+    use = fleet(OPERATORS["haul"], 20, rng)
+    life = live(use, rng)
+    charged = life.used - life.recuperated
+    assert (charged <= 7 * use.charges * DEEPEST * use.pack * (1 + 1e-12)).all()
+    assert np.isclose(life.depth, DEEPEST).any(), "nobody comes to the end of the range"
+    monkeypatch.setattr(driving, "DEEPEST", 10.0)
+    with pytest.raises(AssertionError):
+        check_life(live(use, rng))
 
 
 def test_capacity_that_grows_is_found(monkeypatch):
@@ -131,7 +145,9 @@ def test_capacity_that_grows_is_found(monkeypatch):
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=SEEDS, weeks=st.integers(2, 26), sites=st.sampled_from(["operators", "vehicles"]))
+@given(
+    seed=SEEDS, weeks=st.integers(2, MOST_WEEKS), sites=st.sampled_from(["operators", "vehicles"])
+)
 def test_rows_are_in_their_public_ranges(seed, weeks, sites):
     domain = Fleets(sites, {"haul": 2, "alpine": 1, "island": 1}, weeks, seed)
     data = domain.load()
@@ -202,13 +218,7 @@ def test_an_operators_held_out_vehicles_train_nobody():
 
 def test_vehicles_are_the_operators_training_vehicles_one_by_one():
     operators, vehicles = Fleets().load(), Fleets("vehicles").load()
-    assert list(vehicles)[:5] == [
-        "alpine-001",
-        "alpine-002",
-        "alpine-003",
-        "alpine-004",
-        "haul-001",
-    ]
+    assert list(vehicles)[:6] == [*(f"airport-{n:03}" for n in range(1, 6)), "alpine-001"]
     assert len(vehicles) == sum(VEHICLES.values())
     for operator, held in operators.items():
         mine = [v for name, v in vehicles.items() if name.rpartition("-")[0] == operator]
@@ -225,8 +235,11 @@ def test_operators_are_unlike():
         for name in OPERATORS
     ]
     assert max(lives) > 1.5 * min(lives)
-    sizes = Fleets().declared_sizes.values()
-    assert max(sizes) > 4 * min(sizes)
+    mixes = [tuple(sorted(operator.mix.items())) for operator in OPERATORS.values()]
+    assert len(set(mixes)) == len(mixes)
+    for operator in OPERATORS.values():
+        assert set(operator.mix) <= set(KINDS)
+        assert sum(operator.mix.values()) == pytest.approx(1)
 
 
 def test_declared_sizes_follow_from_public_numbers_alone(monkeypatch):
@@ -245,6 +258,7 @@ def test_the_card_says_what_it_is(sites, rows):
     assert card.synthetic
     assert "synthetic" in card.title
     assert "Synthetic: no such vehicle exists" in card.description
+    assert "that federation helps here is built in" in card.description
     assert (card.metric, card.target, card.classes, card.outputs) == (Metric.RMSE, TARGET, (), 1)
     assert f"a vehicle has {rows} training rows" in card.not_protected[0]
     assert "shows in every later row" in card.not_protected[1]
@@ -261,9 +275,9 @@ def test_the_card_says_what_it_is(sites, rows):
         ({"vehicles": {"metro": 0}}, "domain.vehicles.metro=0: must be a whole number from 1"),
         ({"vehicles": {"metro": 1000}}, "domain.vehicles.metro=1000: must be a whole number"),
         ({"vehicles": {"metro": 2.5}}, "domain.vehicles.metro=2.5: must be a whole number"),
-        ({"weeks": 0}, "domain.weeks=0: must be a whole number from 1 to 26"),
+        ({"weeks": 0}, "domain.weeks=0: must be a whole number from 1 to 20"),
         ({"weeks": True}, "domain.weeks=True: must be a whole number"),
-        ({"weeks": 27}, "domain.weeks=27: must be a whole number"),
+        ({"weeks": 21}, "domain.weeks=21: must be a whole number"),
         ({"sites": "vehicles", "weeks": 1}, "domain.weeks=1: must be a whole number from 2"),
         ({"seed": -1}, "domain.seed=-1: must be a whole number of at least 0"),
         ({"seed": "one"}, "domain.seed=one: must be a whole number"),

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from simulations.pretrain_checkpoint import Checkpoint
 from tacit.domains.domain import Domain
 from tacit.errors import ConfigurationError
 from tacit.models.architecture import Architecture
+from tacit.models.pretrain_checkpoint import Checkpoint
 from tacit.models.pretraining import blocks_of, kind_of, pretrain
 from tacit.models.weights import load_state, load_weights, save_weights, state_arrays
 from tacit.settings import ModelSettings

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.numpy import load, save
 
-from simulations import pretrain_checkpoint
-from simulations.pretrain_checkpoint import Checkpoint
 from tacit.errors import ConfigurationError, ModelError
+from tacit.models import pretrain_checkpoint
+from tacit.models.pretrain_checkpoint import Checkpoint
 from tacit.models.pretraining import Pretraining, State, blocks_of, pretrain
 from tacit.models.tabular import Tabular
 

@@ -1,0 +1,107 @@
+"""A whole run, fixed before its first round: rate, steps, divisor, μ, C and σ of every site."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from server.rounds import RunPlan
+from strategies.build import build_strategy, proximal_mu
+from tacit.errors import ConfigurationError
+from tacit.learning.plan import RoundPlan
+from tacit.privacy.calibration import noise_multiplier
+from tacit.settings import Component, NoPrivacy, RecordPrivacy, Settings, Training
+
+
+def plan_run(
+    run: str,
+    model: str,
+    sizes: Mapping[str, int],
+    training: Training,
+    privacy: RecordPrivacy | NoPrivacy,
+    strategy: Component,
+    cache: Path,
+) -> RunPlan:
+    """Fix a run.
+
+    Parameters
+    ----------
+    run
+        The run's identity.
+    model
+        SHA-256 of what does not travel of the model.
+    sizes
+        Declared size of each site.
+    training, privacy, strategy
+        How.
+    cache
+        Folder for calibrated noise.
+    """
+    mu = proximal_mu(build_strategy(strategy))
+    return RunPlan(
+        run=run,
+        rounds=training.rounds,
+        model=model,
+        sites={
+            site: _round_plan(training, privacy, size, mu, cache)
+            for site, size in sorted(sizes.items())
+        },
+        declared_sizes=sizes,
+        epsilon=privacy.epsilon if isinstance(privacy, RecordPrivacy) else math.inf,
+        delta=privacy.delta if isinstance(privacy, RecordPrivacy) else 0.0,
+        min_replies=len(sizes) if training.min_replies == "all" else training.min_replies,
+    )
+
+
+def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:
+    """Refuse declared sizes that cannot be, a δ that is no privacy, and too many replies asked.
+
+    Raises
+    ------
+    ConfigurationError
+        Names the key and the site.
+    """
+    if not sizes:
+        raise ConfigurationError("domain.declared_sizes names no site")
+    for site, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise ConfigurationError(
+                f"domain.declared_sizes.{site}={size}: a site declares at least 1 row"
+            )
+        privacy = settings.privacy
+        if isinstance(privacy, RecordPrivacy) and privacy.delta > 1 / size:
+            raise ConfigurationError(
+                f"privacy.delta={privacy.delta:g} is larger than one over the declared size of "
+                f"{site} ({size}): it would allow one of its records to be published. Use at "
+                f"most {1 / (10 * size):.0e}"
+            )
+    wanted = settings.training.min_replies
+    if wanted != "all" and wanted > len(sizes):
+        raise ConfigurationError(
+            f"training.min_replies={wanted}: there are only {len(sizes)} sites"
+        )
+
+
+def _round_plan(
+    training: Training, privacy: RecordPrivacy | NoPrivacy, declared: int, mu: float, cache: Path
+) -> RoundPlan:
+    batch = declared if training.batch_size == "full" else min(training.batch_size, declared)
+    rate = batch / declared
+    plain = RoundPlan(
+        training.local_steps, rate, float(batch), training.learning_rate, proximal_mu=mu
+    )
+    if isinstance(privacy, NoPrivacy):
+        return plain
+    sigma = noise_multiplier(
+        privacy.epsilon,
+        privacy.delta,
+        rate,
+        training.rounds * training.local_steps,
+        cache=cache / "noise",
+    )
+    return replace(
+        plain,
+        clipping_norm=privacy.clipping_norm,
+        noise_multiplier=sigma,
+        unit=privacy.unit,
+    )

@@ -1,0 +1,155 @@
+"""What the coordinator, every site and a simulation make of one experiment's settings: no data."""
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from tacit.components import make
+from tacit.domains.domain import Card, Domain
+from tacit.errors import ConfigurationError
+from tacit.learning.local import Compute
+from tacit.models.compatibility import check_private
+from tacit.models.shared import SharedModel, shared_model
+from tacit.models.trainable import choose_trainable, trainable_weights
+from tacit.models.weights import state_arrays
+from tacit.settings import EngineSettings, ModelSettings, Precision, RecordPrivacy, Settings
+
+_DTYPES = {
+    Precision.FP32: torch.float32,
+    Precision.BF16: torch.bfloat16,
+    Precision.FP16: torch.float16,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An experiment as everybody has it: the model on its device, and what is public.
+
+    Parameters
+    ----------
+    settings, card, declared_sizes
+        The experiment, its domain, and the public size of each site in the order of names.
+    shared
+        The model before the first round, its trainable weights chosen.
+    model_sha256
+        Hash of all of the model that does not travel: who has another one cannot take part.
+    compute
+        Device, precision and microbatches.
+    cache
+        Folder for what can be computed again.
+    """
+
+    settings: Settings
+    card: Card
+    declared_sizes: Mapping[str, int]
+    shared: SharedModel
+    model_sha256: str
+    compute: Compute
+    cache: Path
+
+
+def prepare_model(
+    settings: Settings,
+    domain: Domain,
+    on_pretraining: Callable[[int, float], None] = lambda step, loss: None,
+) -> Prepared:
+    """Build the experiment's model on its device.
+
+    Parameters
+    ----------
+    settings
+        The experiment.
+    domain
+        Its domain; no row of a site is read.
+    on_pretraining
+        Called after each step of pretraining, where there is any to do, with its loss.
+
+    Raises
+    ------
+    InputError
+        Device, model or weights cannot be used.
+    """
+    torch.set_num_threads(settings.engine.threads)
+    cache = _usable(Path(settings.cache) if settings.cache else default_cache())
+    compute = _compute(settings.engine)
+    inputs = tuple(domain.inputs)
+    shared = shared_model(
+        settings.model,
+        make("model.architecture", settings.model.architecture),
+        domain,
+        inputs,
+        settings.seed,
+        cache,
+        on_pretraining,
+    )
+    choose_trainable(shared.module, settings.model.train)
+    shared.module.to(compute.device)
+    if isinstance(settings.privacy, RecordPrivacy):
+        check_private(shared.module, inputs)
+    return Prepared(
+        settings,
+        domain.card,
+        dict(sorted(domain.declared_sizes.items())),
+        shared,
+        _frozen_sha256(settings.model, shared),
+        compute,
+        cache,
+    )
+
+
+def default_cache() -> Path:
+    """Folder for what can be computed again: the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tacit"
+
+
+def _usable(cache: Path) -> Path:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            return cache
+    except OSError as error:
+        raise ConfigurationError(
+            f"cache={cache}: cannot be made or written ({error.strerror}): set cache=PATH"
+        ) from error
+
+
+def _compute(engine: EngineSettings) -> Compute:
+    name = engine.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigurationError(
+            f"engine.device={engine.device!r} cannot be used here "
+            f"({str(error).splitlines()[0]}): use auto or cpu"
+        ) from error
+    if engine.precision is Precision.FP16 and device.type == "cpu":
+        raise ConfigurationError(
+            "engine.precision=fp16 needs a GPU: use bf16 or fp32 with engine.device=cpu"
+        )
+    if not math.isfinite(engine.loss_scale):
+        raise ConfigurationError(f"engine.loss_scale={engine.loss_scale} must be finite")
+    return Compute(device, engine.microbatch, _DTYPES[engine.precision], engine.loss_scale)
+
+
+def _frozen_sha256(model: ModelSettings, shared: SharedModel) -> str:
+    """Hash all of the model that does not travel."""
+    travels = trainable_weights(shared.module)
+    digest = hashlib.sha256(
+        json.dumps([asdict(model.architecture), model.train.value], sort_keys=True).encode()
+    )
+    for name, array in sorted(state_arrays(shared.module).items()):
+        if name not in travels:
+            digest.update(f"{name}:{array.shape};".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
