@@ -127,10 +127,12 @@ def _print(
     metric = found[0].evaluation.metric
     shown = Table(title=f"{metric}, mean of {seeds} noise seeds with its 95 % interval")
     shown.add_column("")
+    # Each site's own model at every other site is in the figures below.
+    titles = [title for title in table if not title.endswith("'s model")]
+    for title in titles:
+        shown.add_column(title, justify="right")
     for site in table[RUN]:
-        shown.add_column(site, justify="right")
-    for title, row in table.items():
-        shown.add_row(title, *(str(value) for value in row.values()))
+        shown.add_row(site, *(str(table[title][site]) for title in titles))
     console.print(shown)
     alone = next((row for title, row in table.items() if "alone" in title), None)
     if alone is not None:
