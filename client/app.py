@@ -7,9 +7,9 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from client import door
-from client.site import Site, admit, learn, release, reserve
+from client.site import Site, admit, end, introduce, learn, release, reserve
 from tacit.errors import RefusedError
-from tacit.messages import ENROL, RESERVE
+from tacit.messages import END, ENROL, RESERVE
 from tacit.privacy.policy import Reason
 
 log = logging.getLogger(__name__)
@@ -51,14 +51,11 @@ def build_client_app(site_of: Callable[[Context], Site]) -> ClientApp:
 
         return answered
 
-    app.query(ENROL)(answer(_introduce))
+    app.query(ENROL)(answer(introduce))
     app.query(RESERVE)(answer(reserve))
+    app.query(END)(answer(end))
     app.train()(answer(_train))
     return app
-
-
-def _introduce(site: Site, message: Message) -> Message:
-    return door.introduce(message, site.name)
 
 
 def _train(site: Site, message: Message) -> Message:

@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 
 from strategies.records import to_record
 from tacit.errors import RefusedError
-from tacit.messages import ARRAYS, LEDGER, SITE
+from tacit.messages import ARRAYS, LEDGER, SITE, Limits
 from tacit.models.trainable import Weights
 from tacit.privacy.book import Charge
 from tacit.privacy.chain import Receipt
@@ -65,9 +65,10 @@ def replay(message: Message, packed: bytes) -> Message:
     return Message(content, reply_to=message)
 
 
-def introduce(message: Message, name: str) -> Message:
-    """Say who is there: the site's name, which is public."""
-    return Message(RecordDict({SITE: ConfigRecord({"name": name})}), reply_to=message)
+def introduce(message: Message, name: str, limits: Limits) -> Message:
+    """Say who is there, and what the site's policy allows: both are public."""
+    record = ConfigRecord({"name": name, **limits.to_config()})
+    return Message(RecordDict({SITE: record}), reply_to=message)
 
 
 def confirm(message: Message, receipt: Receipt) -> Message:

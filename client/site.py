@@ -1,7 +1,7 @@
 """One site: what it holds, and the functions on the way of a run.
 
-``reserve`` once, then for each round ``admit`` (policy and durable charge) → ``learn`` →
-``release`` (through the door).
+``introduce`` and ``reserve`` once, then for each round ``admit`` (policy and durable charge) →
+``learn`` → ``release`` (through the door); ``end`` gives back what was reserved and never began.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,20 @@ from flwr.app import Message
 from torch import nn
 
 from client import door
+from client.allowed import Allowed
 from strategies.records import from_record
 from tacit.domains.domain import Examples
 from tacit.errors import ConfigurationError, ModelError, RefusedError
 from tacit.learning.local import Compute, train_round
-from tacit.messages import ARRAYS, CONFIG, RunRequest, TrainRequest, request_hash
+from tacit.messages import (
+    ARRAYS,
+    CONFIG,
+    Limits,
+    RunRequest,
+    Terms,
+    TrainRequest,
+    request_hash,
+)
 from tacit.models.trainable import Weights, load_trainable, sha256_of, trainable_weights
 from tacit.privacy.book import Charge
 from tacit.privacy.events import ExactRelease
@@ -40,8 +49,8 @@ class Site:
         Its training rows.
     model
         A resident model on the site's device, its trainable weights chosen.
-    model_sha256
-        Hash of all of the model that does not travel.
+    allowed
+        What runs may be about.
     ledger, policy
         What was spent and what may be.
     streams
@@ -55,7 +64,7 @@ class Site:
     name: str
     data: Examples
     model: nn.Module
-    model_sha256: str
+    allowed: Allowed
     ledger: Ledger
     policy: Policy
     streams: Streams
@@ -70,6 +79,49 @@ class Admitted:
     request: TrainRequest
     weights: Weights
     charge: Charge
+
+
+def introduce(site: Site, message: Message) -> Message:
+    """Say who is there and under which limits.
+
+    Raises
+    ------
+    RefusedError
+        The coordinator says what the run is about, and this site does not take part in such.
+    """
+    if CONFIG in message.content.config_records:
+        try:
+            terms = Terms.from_config(dict(message.content.config_records[CONFIG]))
+        except ConfigurationError as error:
+            raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
+        site.allowed.check(terms)
+    policy = site.policy
+    limits = Limits(
+        policy.epsilon_per_run,
+        policy.delta_per_run,
+        policy.least_noise_multiplier,
+        policy.most_rounds or 0,
+        site.predictable,
+    )
+    return door.introduce(message, site.name, limits)
+
+
+def end(site: Site, message: Message) -> Message:
+    """Close a run: what was reserved for it and never charged is free again.
+
+    It costs the coordinator's own run alone, and the site nothing, so its word is enough.
+
+    Raises
+    ------
+    RefusedError
+        The run is not reserved here.
+    """
+    config = message.content.config_records.get(CONFIG)
+    run = None if config is None else config.get("run")
+    if not isinstance(run, str):
+        raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: a request to end names no run")
+    site.ledger.close_run(run)
+    return door.confirm(message, site.ledger.receipt())
 
 
 def reserve(site: Site, message: Message) -> Message:
@@ -93,7 +145,7 @@ def reserve(site: Site, message: Message) -> Message:
         )
     except (ConfigurationError, KeyError, ValueError) as error:
         raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
-    _check_model(site, request.model)
+    site.allowed.check(request.terms)
     site.ledger.reserve(plan, site.policy)
     return door.confirm(message, site.ledger.receipt())
 
@@ -117,7 +169,7 @@ def admit(site: Site, message: Message) -> Admitted | Message:
         weights = from_record(message.content.array_records[ARRAYS])
     except (ConfigurationError, KeyError, ValueError, TypeError) as error:
         raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
-    _check_model(site, request.model)
+    site.allowed.check_model(request.model)
     site.ledger.check_receipt(request.receipt)
     key = request_hash(config, sha256_of(weights))
     if (stored := site.ledger.stored_reply(request.run, key)) is not None:
@@ -165,15 +217,6 @@ def release(site: Site, message: Message, admitted: Admitted, weights: Weights) 
     """Hand the weights to the door with the charge that pays for them."""
     leaving = door.Release(weights, admitted.charge, site.ledger.receipt())
     return door.release(site.ledger, message, leaving)
-
-
-def _check_model(site: Site, asked: str) -> None:
-    if asked != site.model_sha256:
-        raise RefusedError(
-            Reason.MODEL_DIFFERS,
-            f"site {site.name}: the request is for model {asked[:12]}…, "
-            f"this site has {site.model_sha256[:12]}…",
-        )
 
 
 def seeded_streams(seed: int, site: str) -> Streams:

@@ -2,10 +2,13 @@
 
 import errno
 import io
+import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -35,14 +38,22 @@ def run(main: Callable[[], int]) -> NoReturn:
 
     What Tacit raises on purpose becomes one line on stderr and the exit code of its class; Ctrl-C
     becomes 130 and SIGTERM 143. Anything else is a fault of ours and keeps its traceback.
+
+    The first of these signals leaves by way of every clean-up. After it Ctrl-C ends the process at
+    once, also while it shuts down; SIGTERM changes nothing more, as some supervisors send it twice,
+    or after the terminal's Ctrl-C.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    # In the background of a shell Ctrl-C is none of ours, and stays ignored.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that lacks ε shows '?'.
             stream.reconfigure(errors="replace")
     try:
-        code = main()
+        with _watching():
+            code = main()
     except TacitError as error:
         _say(f"error: {error}")
         code = error.exit_code
@@ -59,7 +70,10 @@ def run(main: Callable[[], int]) -> NoReturn:
 
 def _explain(error: OSError) -> ExitCode:
     if error.errno in _FULL:
-        _say("error: the disk is full: free space, then go on where it stopped (run.resume=RUN)")
+        _say(
+            "error: the disk is full: free space, then give the same command again (a simulation "
+            "goes on with run.resume=RUN)"
+        )
         return ExitCode.BAD_INPUT
     if error.errno is None or error.filename is None:
         traceback.print_exc()
@@ -72,5 +86,50 @@ def _say(text: str) -> None:
     print(" ".join(text.splitlines()), file=sys.stderr)
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _leaving()
+    raise KeyboardInterrupt
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
+    _leaving()
     raise Terminated(ExitCode.TERMINATED)
+
+
+def _leaving() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os._exit(ExitCode.INTERRUPTED)
+
+
+@contextmanager
+def _watching() -> Iterator[None]:
+    """End at the second Ctrl-C also where no handler runs: within a long call into C.
+
+    Python calls handlers between two steps of the main thread, and counts two signals that came
+    within one step as one. What it writes to a wake-up descriptor it writes at once.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=_count, args=(reading,), name="ctrl-c", daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writing)
+
+
+def _count(reading: int) -> None:
+    # A signal that this thread took would not wake the main thread.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    came = 0
+    with open(reading, "rb", buffering=0) as numbers:
+        while some := numbers.read(64):
+            came += some.count(signal.SIGINT)
+            if came > 1:
+                _end(signal.SIGINT, None)

@@ -75,7 +75,7 @@ def reserve(grid: Grid, plan: RunPlan, names: Mapping[int, str]) -> None:
     requests = []
     for node, site in names.items():
         request = RunRequest(
-            plan.run, plan.rounds, plan.model, plan.sites[site], plan.epsilon, plan.delta
+            plan.run, plan.rounds, plan.terms, plan.sites[site], plan.epsilons[site], plan.delta
         )
         record = ConfigRecord(dict(request.to_config()))
         requests.append(_query(RESERVE, RecordDict({CONFIG: record}), node))

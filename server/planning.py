@@ -9,45 +9,59 @@ from server.rounds import RunPlan
 from strategies.build import build_strategy, proximal_mu
 from tacit.errors import ConfigurationError
 from tacit.learning.plan import RoundPlan
+from tacit.messages import Limits, Terms
 from tacit.privacy.calibration import noise_multiplier
+from tacit.privacy.policy import Reason
 from tacit.settings import Component, NoPrivacy, RecordPrivacy, Settings, Training
 
 
 def plan_run(
     run: str,
+    domain: str,
     model: str,
     sizes: Mapping[str, int],
     training: Training,
     privacy: RecordPrivacy | NoPrivacy,
     strategy: Component,
     cache: Path,
+    limits: Mapping[str, Limits] | None = None,
 ) -> RunPlan:
     """Fix a run.
+
+    A site whose limits are narrower than what the run asks gets more noise: a smaller ε, or the
+    least noise multiplier that it takes.
 
     Parameters
     ----------
     run
         The run's identity.
-    model
-        SHA-256 of what does not travel of the model.
+    domain, model
+        Name of the domain, and SHA-256 of what does not travel of the model.
     sizes
         Declared size of each site.
     training, privacy, strategy
         How.
     cache
         Folder for calibrated noise.
+    limits
+        What each site has stated of its policy, where it has.
     """
+    told = limits or {}
+    chosen = {site: _within(privacy, told.get(site)) for site in sorted(sizes)}
     mu = proximal_mu(build_strategy(strategy))
     return RunPlan(
         run=run,
         rounds=training.rounds,
-        model=model,
+        terms=Terms(domain, model, strategy.name),
         sites={
-            site: _round_plan(training, privacy, size, mu, cache)
-            for site, size in sorted(sizes.items())
+            site: _round_plan(training, own, sizes[site], mu, cache, told.get(site))
+            for site, own in chosen.items()
         },
         declared_sizes=sizes,
-        epsilon=privacy.epsilon if isinstance(privacy, RecordPrivacy) else math.inf,
+        epsilons={
+            site: own.epsilon if isinstance(own, RecordPrivacy) else math.inf
+            for site, own in chosen.items()
+        },
         delta=privacy.delta if isinstance(privacy, RecordPrivacy) else 0.0,
         min_replies=len(sizes) if training.min_replies == "all" else training.min_replies,
     )
@@ -82,8 +96,29 @@ def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:
         )
 
 
+def unable(training: Training, privacy: RecordPrivacy | NoPrivacy, limits: Limits) -> Reason | None:
+    """Say why no noise makes a run fit a site's limits; None where it fits."""
+    if limits.most_rounds and training.rounds > limits.most_rounds:
+        return Reason.TOO_MANY_ROUNDS
+    # A smaller δ for one site would be another guarantee: a run has one.
+    if isinstance(privacy, RecordPrivacy) and privacy.delta > limits.delta:
+        return Reason.BUDGET
+    return None
+
+
+def _within(privacy: RecordPrivacy | NoPrivacy, limits: Limits | None) -> RecordPrivacy | NoPrivacy:
+    if limits is None or isinstance(privacy, NoPrivacy):
+        return privacy
+    return replace(privacy, epsilon=min(privacy.epsilon, limits.epsilon))
+
+
 def _round_plan(
-    training: Training, privacy: RecordPrivacy | NoPrivacy, declared: int, mu: float, cache: Path
+    training: Training,
+    privacy: RecordPrivacy | NoPrivacy,
+    declared: int,
+    mu: float,
+    cache: Path,
+    limits: Limits | None,
 ) -> RoundPlan:
     batch = declared if training.batch_size == "full" else min(training.batch_size, declared)
     rate = batch / declared
@@ -102,6 +137,6 @@ def _round_plan(
     return replace(
         plain,
         clipping_norm=privacy.clipping_norm,
-        noise_multiplier=sigma,
+        noise_multiplier=max(sigma, limits.least_noise_multiplier if limits else 0.0),
         unit=privacy.unit,
     )

@@ -13,7 +13,7 @@ from strategies.memory import Memory, recall, remembered
 from strategies.records import from_record, to_record
 from tacit.errors import TooFewSitesError
 from tacit.learning.plan import RoundPlan
-from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, WEIGHT, TrainRequest
+from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, WEIGHT, Terms, TrainRequest
 from tacit.models.trainable import Weights
 from tacit.privacy.chain import NO_ROWS, Receipt
 from tacit.privacy.policy import Reason
@@ -34,14 +34,14 @@ class RunPlan:
         The run's identity.
     rounds
         Number of rounds.
-    model
-        SHA-256 of what does not travel of the model.
+    terms
+        What it is about.
     sites
         What each site computes in a round, by name.
     declared_sizes
         Public weight of each site in the average.
-    epsilon, delta
-        What the run may cost each site; infinite and 0 without privacy.
+    epsilons, delta
+        What the run may cost each site, at one δ; infinite and 0 without privacy.
     min_replies
         Fewest replies with which a round counts.
     timeout
@@ -50,10 +50,10 @@ class RunPlan:
 
     run: str
     rounds: int
-    model: str
+    terms: Terms
     sites: Mapping[str, RoundPlan]
     declared_sizes: Mapping[str, int]
-    epsilon: float
+    epsilons: Mapping[str, float]
     delta: float
     min_replies: int
     timeout: float | None = None
@@ -92,6 +92,7 @@ def run_rounds(
     names: Mapping[int, str],
     state: State,
     on_round: Callable[[State, RoundOutcome], None],
+    who: Callable[[], tuple[RunPlan, Mapping[int, str]]] | None = None,
 ) -> State:
     """Run the rounds that are left.
 
@@ -109,6 +110,9 @@ def run_rounds(
         Where to go on: the initial weights or a checkpoint.
     on_round
         Called after every complete round: it records and shows.
+    who
+        Asked before every round for the plan and the names as they are by then: sites may come
+        late. None where they stay as they are.
 
     Raises
     ------
@@ -118,6 +122,8 @@ def run_rounds(
     """
     recall(strategy, state.memory)
     while state.round < plan.rounds:
+        if who is not None:
+            plan, names = who()
         started, cpu_started = time.perf_counter(), time.process_time()
         number = state.round + 1
         requests = _requests(strategy, grid, plan, names, state, number)
@@ -163,7 +169,9 @@ def _requests(
             continue  # a node without a site in this run
         site = names[message.metadata.dst_node_id]
         receipt = state.receipts.get(site, Receipt(0, NO_ROWS))
-        request = TrainRequest(plan.run, number, plan.rounds, plan.model, plan.sites[site], receipt)
+        request = TrainRequest(
+            plan.run, number, plan.rounds, plan.terms.model, plan.sites[site], receipt
+        )
         message.content = RecordDict(
             {
                 ARRAYS: message.content[ARRAYS],

@@ -9,6 +9,7 @@ from typing import Protocol
 from flwr.app import Context
 from flwr.serverapp import Grid
 
+from client.allowed import Allowed
 from client.app import build_client_app
 from client.site import Site, seeded_streams, system_streams
 from server.rounds import RunPlan
@@ -100,7 +101,7 @@ def make_site(arm: Arm, experiment: Experiment, site: str, ledger: Ledger) -> Si
         name=site,
         data=arm.rows[site],
         model=experiment.shared.module,
-        model_sha256=experiment.model_sha256,
+        allowed=Allowed(experiment.card.name, experiment.model_sha256),
         ledger=ledger,
         policy=site_policy(arm, predictable=seed is not None),
         streams=system_streams() if seed is None else seeded_streams(seed, label),

@@ -14,14 +14,14 @@ from pathlib import Path
 from server.checkpoint import save_checkpoint
 from server.rounds import RoundOutcome, State
 from simulations.cohort import in_process
-from simulations.evaluation import DIRECTIONS, pooled_of
+from simulations.evaluation import pooled_of
 from simulations.experiment import Arm, Experiment, main_arm, measure_weights, plan_of
 from simulations.training import resumable, train_out
 from tacit.domains.domain import Examples
 from tacit.models.trainable import Weights
 from tacit.runs.directory import CHECKPOINT
 from tacit.runs.encoding import encode, write_text
-from tacit.runs.evaluation import Direction, Evaluation, evaluation
+from tacit.runs.evaluation import DIRECTIONS, Direction, Evaluation, evaluation
 from tacit.runs.results import Comparison, read_as
 from tacit.settings import BaselineTraining, NoPrivacy, RecordPrivacy
 

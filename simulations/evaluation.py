@@ -12,15 +12,10 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score, root_mean_s
 from torch import nn
 
 from tacit.domains.domain import Card, Examples, Metric, SiteData
-from tacit.runs.evaluation import Direction, Evaluation, evaluation
+from tacit.runs.evaluation import DIRECTIONS, Evaluation, evaluation
 from tacit.runs.results import Calibration, CalibrationBin, Calibrations
 
 BINS: Final = 10
-DIRECTIONS: Final = {
-    Metric.ACCURACY: Direction.MAXIMIZE,
-    Metric.AUC: Direction.MAXIMIZE,
-    Metric.RMSE: Direction.MINIMIZE,
-}
 
 Array = npt.NDArray[np.float64]
 

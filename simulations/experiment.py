@@ -119,6 +119,7 @@ def plan_of(arm: Arm, experiment: Experiment, run: str) -> RunPlan:
     """Fix the whole run."""
     return plan_run(
         run,
+        experiment.card.name,
         experiment.model_sha256,
         arm.declared_sizes,
         arm.training,

@@ -50,12 +50,13 @@ def _pretrain(words: list[str]) -> int:
     from commands.arguments import Arguments, split
     from commands.compose import composed
     from simulations.pretrain_report import write_report
-    from simulations.progress import LiveProgress, plainly, say
+    from simulations.progress import LiveProgress
     from tacit.components import make
     from tacit.configuration import read_settings
     from tacit.errors import ConfigurationError
     from tacit.models.pretraining import kind_of
     from tacit.models.shared import Pretrained, fresh_model, pretrain_to
+    from tacit.runs.terminal import plainly, say
 
     arguments = split(words)
     if arguments != Arguments(arguments.words, config_dir=arguments.config_dir):

@@ -5,16 +5,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from rich import box
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from tacit.runs.guarantee import format_epsilon
 from tacit.runs.results import Results, Round
 from tacit.runs.summary import LOSS_ON, learns_nothing
 from tacit.runs.sweep import SweepRow
+from tacit.runs.terminal import SPENDING, closing, plain_table, plainly, say, spending_cells
 
 LINES: Final = 10
 """Lines that a part of the work leaves in a file, at most."""
@@ -105,18 +104,14 @@ def final_table(results: Results, report: Path, console: Console) -> None:
     nothing = learns_nothing(results)
     baseline = nothing.name.removesuffix(" class") if nothing else "–"
     where = "held-out rows (simulation only)" if results.simulation else "public rows"
-    table = _table("site", "test rows", found.metric, baseline, "ε", "budget", "σ", "steps")
+    table = plain_table("site", "test rows", found.metric, baseline, *SPENDING)
     for site in found.sites:
-        spending = guarantee.sites[site] if guarantee else None
         table.add_row(
             site,
             str(results.test_records[site]),
             _figure(found.value(site)),
             _figure(nothing.evaluation.value(site) if nothing else None),
-            format_epsilon(spending.epsilon) if spending else "∞",
-            format_epsilon(spending.epsilon_budget) if spending else "–",
-            f"{spending.noise_multiplier:.4g}" if spending else "–",
-            str(spending.steps) if spending else "–",
+            *spending_cells(guarantee.sites[site] if guarantee else None),
         )
     table.add_section()
     table.add_row(
@@ -147,15 +142,13 @@ def final_table(results: Results, report: Path, console: Console) -> None:
             "\nThe ε above is of this run's model. The baselines beside it were trained on the "
             "same records, with an ε of their own or none.",
         )
-    for note in results.notes:
-        say(console, f"note: {note}")
-    plainly(console, f"report: {report}")
+    closing(results, report, console)
 
 
 def sweep_table(rows: Sequence[SweepRow], page: Path, console: Console) -> None:
     """Print a row for each job of a sweep, and where its page is."""
     metrics = sorted({row.results.evaluation.metric for row in rows if row.results})
-    table = _table("job", "ε", f"{', '.join(metrics) or 'metric'}, mean of sites", "ended")
+    table = plain_table("job", "ε", f"{', '.join(metrics) or 'metric'}, mean of sites", "ended")
     for row in rows:
         table.add_row(
             f"{row.job}  {' '.join(row.overrides)}",
@@ -165,24 +158,6 @@ def sweep_table(rows: Sequence[SweepRow], page: Path, console: Console) -> None:
         )
     console.print(table)
     plainly(console, f"sweep: {page}")
-
-
-def say(console: Console, text: str) -> None:
-    """Print prose: wrapped at words on a screen, not at all in a file."""
-    console.print(text, soft_wrap=not console.is_terminal, markup=False, highlight=False)
-
-
-def plainly(console: Console, text: str) -> None:
-    """Print as it stands, never wrapped: a path must survive copying."""
-    console.print(text, soft_wrap=True, markup=False, highlight=False)
-
-
-def _table(first: str, *headings: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    return table
 
 
 def _figure(value: float | None) -> str:

@@ -1,7 +1,6 @@
 """A whole run: prepare, train round by round, measure, compare, report."""
 
 import secrets
-import statistics
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from server.checkpoint import load_checkpoint, save_checkpoint
+from server.history import epsilon_tables, missing, timing
 from server.rounds import RoundOutcome, RunPlan, State
 from simulations.cohort import Cohort, Reach, in_process
 from simulations.comparison import Beside, compare
@@ -27,13 +27,11 @@ from simulations.progress import LiveProgress
 from simulations.summary import summarise
 from simulations.training import resumable, train_out
 from tacit.models.trainable import trainable_weights
-from tacit.privacy.accounting import epsilon_by_steps
-from tacit.privacy.events import GaussianSteps
-from tacit.privacy.policy import steps_of, with_steps
+from tacit.privacy.policy import steps_of
 from tacit.runs import directory
 from tacit.runs.directory import RunDirectory, claim
 from tacit.runs.report import write_report
-from tacit.runs.results import Results, Round, Timing, read_history, write
+from tacit.runs.results import Results, Round, read_history, write
 from tacit.settings import RecordPrivacy, Settings
 
 HELD_OUT = "held_out (simulation only)"
@@ -112,8 +110,8 @@ def simulate(
             state,
             spent,
             beside,
-            (*notes, *beside.notes, *_missing(history)),
-            _timing(time.perf_counter() - started, history),
+            (*notes, *beside.notes, *missing(history)),
+            timing(time.perf_counter() - started, history),
             path,
         )
         write(results, path / directory.RESULTS)
@@ -145,7 +143,7 @@ class _Recorder:
         self._cohort = cohort
         self._progress = progress
         self._privacy = arm.privacy if isinstance(arm.privacy, RecordPrivacy) else None
-        self._epsilons = _epsilon_tables(plan, self._privacy)
+        self._epsilons = epsilon_tables(plan, self._privacy.delta) if self._privacy else {}
 
     def record_start(self, state: State) -> None:
         """Record what the model is worth before training."""
@@ -183,22 +181,6 @@ class _Recorder:
         }
 
 
-def _epsilon_tables(plan: RunPlan, privacy: RecordPrivacy | None) -> dict[str, list[float]]:
-    """Return ε after 0, 1, … steps of the plan, for each site."""
-    if privacy is None:
-        return {}
-    tables: dict[GaussianSteps, list[float]] = {}
-    found = {}
-    for site, each in plan.sites.items():
-        (event,) = with_steps(each.event(), plan.rounds * each.steps)
-        if not isinstance(event, GaussianSteps):
-            continue
-        if event not in tables:
-            tables[event] = epsilon_by_steps(event, range(event.steps + 1), privacy.delta)
-        found[site] = tables[event]
-    return found
-
-
 def _run_path(settings: Settings) -> Path:
     if settings.run.resume is not None:
         return Path(settings.run.resume)
@@ -206,25 +188,3 @@ def _run_path(settings: Settings) -> Path:
         return Path(settings.run.dir)
     now = datetime.now().astimezone()
     return Path("outputs") / settings.name / now.strftime("%Y-%m-%d_%H-%M-%S")
-
-
-def _missing(history: tuple[Round, ...]) -> list[str]:
-    """Say who did not take part in a round."""
-    return [
-        f"round {line.round}: {site} did not take part ({reason})"
-        for line in history
-        for site, reason in line.failed.items()
-    ]
-
-
-def _timing(seconds: float, history: tuple[Round, ...]) -> Timing:
-    later = [line for line in history if line.round > 1]
-    if not later:
-        return Timing(seconds, None, None, None)
-    each = statistics.median(line.seconds for line in later)
-    return Timing(
-        seconds=seconds,
-        seconds_per_round=each,
-        cpu_seconds_per_round=statistics.median(line.cpu_seconds for line in later),
-        clients_per_second=statistics.median(len(line.replied) for line in later) / each,
-    )

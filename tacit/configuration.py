@@ -6,12 +6,14 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from tacit.errors import ConfigurationError
 from tacit.settings import Settings
+
+T = TypeVar("T")
 
 
 def read_settings(mapping: Mapping[str, Any]) -> Settings:
@@ -22,8 +24,19 @@ def read_settings(mapping: Mapping[str, Any]) -> Settings:
     ConfigurationError
         A key is unknown, missing or out of range; the message names it and the value.
     """
+    return read_as(Settings, _with_components(mapping))
+
+
+def read_as(kind: type[T], mapping: Mapping[str, Any]) -> T:
+    """Read any of our dataclasses of settings from a plain mapping.
+
+    Raises
+    ------
+    ConfigurationError
+        A key is unknown, missing or out of range; the message names it and the value.
+    """
     try:
-        return TypeAdapter(Settings).validate_python(_with_components(mapping))
+        return TypeAdapter(kind).validate_python(mapping)
     except ValidationError as error:
         raise ConfigurationError(_in_words(error)) from error
 

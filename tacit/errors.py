@@ -7,7 +7,8 @@
     │   ├── ConfigurationError   a key or value on the command line or in YAML
     │   ├── DataError            a file, row, column and value of somebody's data
     │   ├── ModelError           weights or layers that do not fit
-    │   └── RunDirectoryError    a run directory that cannot be used
+    │   ├── RunDirectoryError    a run directory that cannot be used
+    │   └── TrustError           a key, certificate, roster or bundle that cannot be trusted
     ├── RefusedError (5)         a site's policy or budget said no
     │   └── LedgerError          the ledger is damaged: nothing may be spent from it
     └── TooFewSitesError (6)     a round had fewer replies than its minimum
@@ -63,6 +64,10 @@ class ModelError(InputError):
 
 class RunDirectoryError(InputError):
     """A run directory is in use, not empty, full, or belongs to another configuration."""
+
+
+class TrustError(InputError):
+    """A key, certificate, roster or bundle is missing, altered, over, or not whose it should be."""
 
 
 class RefusedError(TacitError):

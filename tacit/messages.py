@@ -1,10 +1,11 @@
 """The vocabulary in which coordinator and sites speak: actions, record keys and requests.
 
-A run goes: `ENROL` (who is there), `RESERVE` (the whole plan, before the first round), then one
-training request a round. Flower's records carry it; this module needs no Flower. Everything in a
-request is public.
+A run goes: `ENROL` (who is there, and under which limits), `RESERVE` (the whole plan, before the
+first round), then one training request a round, and `END`. Flower's records carry it; this module
+needs no Flower. Everything in a request is public, and so is what a site states of its policy.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from tacit.privacy.events import Unit
 
 ENROL: Final = "enrol"
 RESERVE: Final = "reserve"
+END: Final = "end"
 """Actions of a query; training needs no name."""
 
 ARRAYS: Final = "arrays"
@@ -26,11 +28,108 @@ METRICS: Final = "metrics"
 LEDGER: Final = "ledger"
 """Record of a reply: count and head of the site's ledger, which the coordinator keeps."""
 SITE: Final = "site"
-"""Record of a reply: the site's name."""
+"""Record of a reply: the site's name and its limits."""
 WEIGHT: Final = "num-examples"
 """Flower's key for a site's weight in an average; here always its declared size."""
 
-Scalar = str | int | float
+Scalar = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a run is about, for a site that allows some things and not others.
+
+    Parameters
+    ----------
+    domain
+        Name of the domain.
+    model
+        SHA-256 of what does not travel: architecture, frozen weights, choice of what trains.
+    strategy
+        Name of the rule that combines the sites' updates.
+    others
+        Other sites among whose updates a secure sum hides each one; 0 without a secure sum.
+    """
+
+    domain: str
+    model: str
+    strategy: str
+    others: int = 0
+
+    def to_config(self) -> dict[str, Scalar]:
+        """Flatten to scalars for a config record."""
+        return asdict(self)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, object]) -> "Terms":
+        """Read what `to_config` wrote.
+
+        Raises
+        ------
+        ConfigurationError
+            A key is missing, unknown or of another type.
+        """
+        with _reading(config) as rest:
+            return cls._taken(rest)
+
+    @classmethod
+    def _taken(cls, rest: dict[str, object]) -> "Terms":
+        domain, model, strategy = (_text(rest.pop(key)) for key in ("domain", "model", "strategy"))
+        return cls(domain, model, strategy, _whole(rest.pop("others")))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a site states of its policy, so that a plan can meet it.
+
+    Parameters
+    ----------
+    epsilon, delta
+        The most that one run may cost.
+    least_noise_multiplier
+        Smallest σ.
+    most_rounds
+        Most rounds of a run; 0 for any number.
+    predictable
+        Whether somebody could recompute its noise, because its data are marked as test data.
+    """
+
+    epsilon: float
+    delta: float
+    least_noise_multiplier: float
+    most_rounds: int
+    predictable: bool
+
+    def to_config(self) -> dict[str, Scalar]:
+        """Flatten to scalars for a config record."""
+        return {key.replace("_", "-"): value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, object]) -> "Limits":
+        """Read what `to_config` wrote.
+
+        Raises
+        ------
+        ConfigurationError
+            A key is missing, unknown, of another type or out of range.
+        """
+        with _reading(config) as rest:
+            limits = cls(
+                epsilon=_real(rest.pop("epsilon")),
+                delta=_real(rest.pop("delta")),
+                least_noise_multiplier=_real(rest.pop("least-noise-multiplier")),
+                most_rounds=_whole(rest.pop("most-rounds")),
+                predictable=_flag(rest.pop("predictable")),
+            )
+        usable = (
+            limits.epsilon > 0
+            and 0 < limits.delta < 1
+            and 0 <= limits.least_noise_multiplier < math.inf
+            and limits.most_rounds >= 0
+        )
+        if not usable:
+            raise ConfigurationError(f"a site states limits that cannot be: {limits}")
+        return limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +142,8 @@ class RunRequest:
         The run's identity.
     rounds
         How many rounds there may be.
-    model
-        SHA-256 of what does not travel: architecture, frozen weights, choice of what trains.
+    terms
+        What it is about.
     plan
         What the site is to compute in each round.
     epsilon, delta
@@ -53,7 +152,7 @@ class RunRequest:
 
     run: str
     rounds: int
-    model: str
+    terms: Terms
     plan: RoundPlan
     epsilon: float
     delta: float
@@ -63,9 +162,9 @@ class RunRequest:
         return {
             "run": self.run,
             "rounds": self.rounds,
-            "model": self.model,
             "epsilon": self.epsilon,
             "delta": self.delta,
+            **self.terms.to_config(),
             **_flat(self.plan),
         }
 
@@ -82,9 +181,9 @@ class RunRequest:
             return cls(
                 run=_text(rest.pop("run")),
                 rounds=_whole(rest.pop("rounds")),
-                model=_text(rest.pop("model")),
                 epsilon=_real(rest.pop("epsilon")),
                 delta=_real(rest.pop("delta")),
+                terms=Terms._taken(rest),
                 plan=_plan(rest),
             )
 
@@ -200,6 +299,12 @@ def _plan(rest: dict[str, object]) -> RoundPlan:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is not true or false")
     return value
 
 

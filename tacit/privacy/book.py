@@ -1,12 +1,89 @@
 """What the rows of a ledger say: the runs, their charges, and what became of them."""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tacit.errors import RefusedError, TacitError
 from tacit.privacy.chain import Row
-from tacit.privacy.events import Event, from_json
+from tacit.privacy.events import Event, Relation, Unit, from_json
+from tacit.privacy.ledger_filter import LEAST_ORDER
 from tacit.privacy.policy import Plan, Reason, steps_of, with_steps
+
+OPENED = "opened/2"
+"""Kind of the first row, and so the format of a whole ledger. Since 2, the reservation of a private
+run says at which Rényi order and under which lifetime ε it was admitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What the first row fixes for good: see `tacit.privacy.ledger_view.LedgerView`."""
+
+    data_set: str
+    unit: Unit
+    relation: Relation
+    delta: float
+
+    def to_fields(self) -> dict[str, object]:
+        """Write as JSON values, the form that a ledger keeps."""
+        return {
+            "data_set": self.data_set,
+            "unit": str(self.unit),
+            "relation": str(self.relation),
+            "delta": self.delta,
+        }
+
+    @classmethod
+    def from_row(cls, row: Row) -> "Fixed":
+        """Read the first row.
+
+        Raises
+        ------
+        TacitError
+            It opens no ledger of this format.
+        ValueError, KeyError
+            A field is missing or out of range.
+        """
+        fields = json.loads(row.body)
+        if fields["kind"] != OPENED:
+            raise TacitError(
+                f"it begins with {fields['kind']!r}, not {OPENED!r}: another version of Tacit "
+                "wrote this ledger"
+            )
+        return cls(
+            str(fields["data_set"]),
+            Unit(fields["unit"]),
+            Relation(fields["relation"]),
+            float(fields["delta"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Under what a private run was admitted.
+
+    Parameters
+    ----------
+    order
+        The ledger's Rényi order: the same in every reservation.
+    lifetime_epsilon
+        The most that the site allowed the data set to cost over its life at that time.
+    """
+
+    order: int
+    lifetime_epsilon: float
+
+    def __post_init__(self) -> None:
+        if self.order < LEAST_ORDER:
+            raise TacitError(f"order={self.order} of the filter must be at least {LEAST_ORDER}")
+        if not (math.isfinite(self.lifetime_epsilon) and self.lifetime_epsilon > 0):
+            raise TacitError(f"lifetime_epsilon={self.lifetime_epsilon} must be positive")
+
+    @staticmethod
+    def from_fields(fields: Mapping[str, object]) -> "Filter":
+        """Read what `asdict` wrote."""
+        return Filter(int(str(fields["order"])), float(str(fields["lifetime_epsilon"])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +116,8 @@ class Run:
     """What stands for one run: net steps are those charged less those settled."""
 
     plan: Plan
+    filter: Filter | None = None
+    """None where no ε is finite."""
     closed: bool = False
     requests: dict[str, list[Charged]] = field(default_factory=dict)
     rounds: int = 0
@@ -53,6 +132,24 @@ class Run:
     def committed(self) -> list[Event]:
         """Give all it was charged, and while it is open all it may still be."""
         return self.spent() if self.closed else self.plan.events()
+
+    def counted(self, budget: float) -> list[Event]:
+        """Give what the filter counts: all of the run, once it cost more than fits the filter.
+
+        Such a run was alone and admitted by PLD. That holds while nothing else follows, whatever
+        its outputs: were its unused rounds given back when it ends early, other runs would follow
+        or not as its outputs fall, and neither PLD nor the filter would hold over both.
+
+        Parameters
+        ----------
+        budget
+            The Rényi divergence that the largest limit ever in force allows.
+        """
+        from tacit.privacy.accounting import renyi_divergence
+
+        whole = self.plan.events()
+        alone = self.filter is not None and renyi_divergence(whole, self.filter.order) > budget
+        return whole if alone and self.spent() else self.committed()
 
     def repeats(self, request: str) -> bool:
         """Tell whether a request would compute again what stands charged already."""
@@ -86,15 +183,20 @@ class Book:
         self.rows: list[Row] = []
         self.runs: dict[str, Run] = {}
         self.charges: dict[int, Charged] = {}
+        self.order: int | None = None
+        """The Rényi order of the first private reservation, and so of all."""
+        self.largest_limit = 0.0
+        """The largest lifetime ε under which a private run was admitted."""
 
     def enter(self, row: Row) -> None:
         """Take a row in; where one is refused nothing has changed."""
         fields = json.loads(row.body)
         kind = fields["kind"]
-        if (kind == "opened/1") != (row.number == 1):
-            raise TacitError(f"the first row opens a ledger and no other, not {kind!r}")
-        if kind == "reserved/1":
-            self._reserve(Plan.from_fields(fields["plan"]))
+        if row.number == 1:
+            Fixed.from_row(row)
+        elif kind == "reserved/1":
+            under = fields["filter"]
+            self._reserve(Plan.from_fields(fields["plan"]), under and Filter.from_fields(under))
         elif kind == "charged/1":
             event = from_json(fields["event"])
             self._charge(
@@ -107,7 +209,7 @@ class Book:
         elif kind == "closed/1":
             run = self.open_run(fields["run"])
             run.closed, run.latest = True, None
-        elif kind != "opened/1":
+        else:
             raise TacitError(f"unknown kind of row {kind!r}: written by a newer version of Tacit?")
         self.rows.append(row)
 
@@ -126,13 +228,23 @@ class Book:
             raise TacitError(f"{charge} is not of this ledger")
         return charge.number
 
-    def _reserve(self, plan: Plan) -> None:
+    def _reserve(self, plan: Plan, under: Filter | None) -> None:
         if plan.run in self.runs:
             known = self.open_run(plan.run).plan
             raise RefusedError(
                 Reason.PLAN_DIFFERS, f"run {plan.run!r} reserved {known}, not {plan}"
             )
-        self.runs[plan.run] = Run(plan)
+        if plan.private != (under is not None):
+            raise TacitError(f"run {plan.run!r} has a filter exactly where its ε is finite")
+        if under is not None:
+            if self.order not in (None, under.order):
+                raise TacitError(
+                    f"run {plan.run!r} was admitted at order {under.order}, but this ledger's "
+                    f"order is {self.order} for good"
+                )
+            self.order = under.order
+            self.largest_limit = max(self.largest_limit, under.lifetime_epsilon)
+        self.runs[plan.run] = Run(plan, under)
 
     def _charge(self, charge: Charge) -> None:
         run = self.open_run(charge.run)

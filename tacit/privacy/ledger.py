@@ -11,54 +11,30 @@ crash the charge stands, whether or not anything left.
 """
 
 import hashlib
-import json
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from tacit.errors import ConfigurationError, LedgerError, RefusedError, TacitError
-from tacit.privacy.book import Book, Charge, Charged
-from tacit.privacy.chain import NO_ROWS, Chain, Receipt, Row
+from tacit.errors import ConfigurationError, RefusedError
+from tacit.privacy.book import OPENED, Charge, Filter, Fixed
+from tacit.privacy.chain import Chain, write_head
 from tacit.privacy.events import Event, Relation, Unit, to_json
+from tacit.privacy.ledger_filter import filter_order, renyi_budget
+from tacit.privacy.ledger_view import LedgerView
 from tacit.privacy.policy import Plan, Policy, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """ε of everything charged so far, at the ledger's lifetime δ, by both accountants."""
-
-    delta: float
-    pld: float
-    rdp: float
-
-
-class Ledger:
-    """The ledger of one data set, by the name its officer gives; made by `Ledger.open`.
+class Ledger(LedgerView):
+    """The ledger of one data set, to spend from; made by `Ledger.open`.
 
     Several processes may hold one ledger open: each call reads what the others wrote, checks and
     writes in one transaction, so that no budget is spent twice.
-
-    Attributes
-    ----------
-    data_set, unit, relation, delta
-        What its first row fixed for good: the data set's name, whose presence is hidden, between
-        which data sets, and the δ at which everything ever released is counted.
     """
 
-    def __init__(
-        self, chain: Chain, *, data_set: str, unit: Unit, relation: Relation, delta: float
-    ) -> None:
-        self.data_set = data_set
-        self.unit = unit
-        self.relation = relation
-        self.delta = delta
+    def __init__(self, chain: Chain, fixed: Fixed) -> None:
+        super().__init__(chain, fixed)
         self._chain = chain
-        self._forget()
 
     @classmethod
     def open(
@@ -93,10 +69,10 @@ class Ledger:
             raise ConfigurationError(
                 f"data_set={data_set!r} must have a name and delta={delta} must be between 0 and 1"
             )
-        chain = Chain(path, head_path or path.with_name(path.name + ".head"))
-        ledger = cls(chain, data_set=data_set, unit=unit, relation=relation, delta=delta)
+        fixed = Fixed(data_set, unit, relation, delta)
+        ledger = cls(Chain(path, head_path or path.with_name(path.name + ".head")), fixed)
         try:
-            ledger._begin()
+            ledger._begin(fixed)
             ledger.verify()
         except BaseException:
             ledger.close()
@@ -119,10 +95,11 @@ class Ledger:
         policy.check_plan(plan)
         policy.check_cost(plan)
         with self._transaction():
-            self._check_lifetime(plan, policy)
+            under = self._filter(policy) if plan.private else None
+            self._check_lifetime(plan, policy, under)
             known = self._book.runs.get(plan.run)
             if known is None or known.closed or known.plan != plan:
-                self._write("reserved/1", plan=plan.to_fields())
+                self._write("reserved/1", plan=plan.to_fields(), filter=under and asdict(under))
 
     def charge(self, run: str, request: str, event: Event, policy: Policy) -> Charge:
         """Charge the most that a round can cost, before it touches data.
@@ -210,95 +187,54 @@ class Ledger:
                 self._write("closed/1", run=run)
             self._chain.drop_reply(run)
 
-    def spent_events(self, run: str | None = None) -> list[Event]:
-        """Give all that was charged, net of settlements: one event a run."""
-        with self._transaction():
-            runs = [each for name, each in self._book.runs.items() if run in (None, name)]
-            return [event for each in runs for event in each.spent()]
+    def move(self, target: Path, head_path: Path | None = None) -> None:
+        """Go on in a new file; this one refuses from then on, also to whoever has it open.
 
-    def standing(self) -> Standing:
-        """Compute ε of everything charged so far; infinite once noise was predictable or absent."""
-        from tacit.privacy.accounting import Accountant, epsilon
+        The copy is whole, checked and on disk before this file says that it was moved. A crash
+        before that leaves two copies of which this one goes on; the head tells them apart as soon
+        as anything is charged.
 
-        events = self.spent_events()
-        if any(run.spent() and not run.plan.private for run in self._book.runs.values()):
-            return Standing(self.delta, math.inf, math.inf)
-        pld, rdp = (
-            epsilon(events, self.delta, accountant)
-            for accountant in (Accountant.PLD, Accountant.RDP)
-        )
-        return Standing(self.delta, pld, rdp)
-
-    def rows(self) -> list[Row]:
-        """Give every row, oldest first."""
-        with self._transaction():
-            return list(self._book.rows)
-
-    def receipt(self) -> Receipt:
-        """Give the count of rows and the last hash, for somebody else to keep."""
-        with self._transaction():
-            return self._chain.tail
-
-    def check_receipt(self, receipt: Receipt, keeper: str = "the receipt") -> None:
-        """Refuse when this ledger does not go on from a receipt that it gave before.
+        Parameters
+        ----------
+        target
+            The new file.
+        head_path
+            Where its head is kept, if it moves too.
 
         Raises
         ------
+        ConfigurationError
+            There is such a file, or no such folder.
         LedgerError
-            It has fewer rows, or others.
+            This ledger or the copy is damaged.
         """
+        new_head = head_path or self.head_path
         with self._transaction():
-            self._chain.check_receipt(receipt, keeper)
+            self._chain.copy_to(target)
+            self._check_copy(target)
+            if new_head != self.head_path:
+                write_head(new_head, self._chain.tail)
+            self._chain.leave(target)
 
-    def verify(self) -> None:
-        """Read everything from the disk again and check every row, the head and the kept replies.
-
-        Raises
-        ------
-        LedgerError
-            Anything was changed, is missing or could not have come about.
-        """
-        self._forget()
-        with self._transaction():
-            for run in self._book.runs.values():
-                if run.latest is not None:
-                    self._reply(run.latest)
-
-    def close(self) -> None:
-        """Close the file; everything is on disk already."""
-        self._chain.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _begin(self) -> None:
+    def _begin(self, wanted: Fixed) -> None:
         """Write the first row, or compare it."""
-        wanted: dict[str, object] = {
-            "data_set": self.data_set,
-            "unit": self.unit,
-            "relation": self.relation,
-            "delta": self.delta,
-        }
         with self._transaction():
             if not self._book.rows:
-                self._write("opened/1", **wanted)
-            fixed = json.loads(self._book.rows[0].body)
-        for key, value in wanted.items():
+                self._write(OPENED, **wanted.to_fields())
+            fixed = Fixed.from_row(self._book.rows[0]).to_fields()
+        for key, value in wanted.to_fields().items():
             if fixed[key] != value:
                 raise ConfigurationError(
-                    f"{self._chain.path} is the ledger of {key}={fixed[key]!r}, not {value!r}: a "
+                    f"{self.path} is the ledger of {key}={fixed[key]!r}, not {value!r}: a "
                     "data set keeps what its ledger began with; another one needs its own ledger"
                 )
 
-    def _check_lifetime(self, plan: Plan, policy: Policy) -> None:
+    def _filter(self, policy: Policy) -> Filter:
+        """Tell under what a private run is admitted: the first one fixes the order."""
+        order = self._book.order or filter_order(policy.lifetime_epsilon, self.delta)
+        return Filter(order, policy.lifetime_epsilon)
+
+    def _check_lifetime(self, plan: Plan, policy: Policy, under: Filter | None) -> None:
         for event in plan.events():
             if event.unit != self.unit:
                 raise RefusedError(
@@ -318,46 +254,11 @@ class Ledger:
                 f"run {plan.run!r} and the runs before it do not go together: some have a finite ε "
                 "and some have none (exact releases, predictable noise); use another ledger",
             )
-        if plan.private:
-            policy.check_lifetime(plan, [e for run in others for e in run.committed()], self.delta)
-
-    def _reply(self, charged: Charged) -> bytes:
-        reply = self._chain.reply(charged.charge.run)
-        if reply is None or hashlib.sha256(reply).hexdigest() != charged.reply:
-            raise LedgerError(
-                f"{self._chain.path} is damaged: the reply kept for run {charged.charge.run!r} is "
-                "not the one that was stored"
-            )
-        return reply
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Hold the ledger alone with all its rows read; what is written is kept whole or not."""
-        on_disk = None
-        try:
-            with self._chain.transaction():
-                self._catch_up()
-                on_disk = self._chain.tail
-                yield
-        except BaseException:
-            # Memory must never hold a row that the disk may not.
-            if self._chain.tail != on_disk:
-                self._forget()
-            raise
-
-    def _catch_up(self) -> None:
-        try:
-            self._read()
-        except LedgerError:
-            raise
-        except (TacitError, KeyError, TypeError, ValueError) as error:
-            raise LedgerError(
-                f"{self._chain.path}: row {self._chain.tail.count + 1} cannot stand: {error}"
-            ) from error
-
-    def _read(self) -> None:
-        for row in self._chain.unread():
-            self._book.enter(row)
+        if under is not None:
+            largest = max(under.lifetime_epsilon, self._book.largest_limit)
+            budget = renyi_budget(largest, self.delta, under.order)
+            counted = [event for run in others for event in run.counted(budget)]
+            policy.check_lifetime(plan, counted, self.delta, under.order)
 
     def _write(self, kind: str, **fields: object) -> int:
         """Append a row and read it back under the rules; returns its number."""
@@ -365,7 +266,3 @@ class Ledger:
         self._chain.append({"kind": kind, "at": at, **fields})
         self._read()
         return self._chain.tail.count
-
-    def _forget(self) -> None:
-        self._book = Book()
-        self._chain.tail = Receipt(0, NO_ROWS)

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from tacit.errors import ConfigurationError, RefusedError
 from tacit.privacy.events import Event, ExactRelease, GaussianSteps, from_json, to_json
+from tacit.privacy.ledger_filter import renyi_budget
 
 SLACK = 1e-9
 """Rounding that an ε computed twice may show; no budget is set to nine digits."""
@@ -30,6 +31,9 @@ class Reason(StrEnum):
     PRIVACY_REQUIRED = "privacy_required"
     DATA_NOT_TEST = "data_not_test"
     MODEL_DIFFERS = "model_differs"
+    DOMAIN_DIFFERS = "domain_differs"
+    STRATEGY_NOT_ALLOWED = "strategy_not_allowed"
+    SECURE_AGGREGATION_REQUIRED = "secure_aggregation_required"
     NOT_AVAILABLE = "not_available"
     """Whatever depends on data."""
 
@@ -237,12 +241,12 @@ class Policy:
                 f"{plan.epsilon:g}: add noise or take fewer rounds",
             )
 
-    def check_lifetime(self, plan: Plan, others: Sequence[Event], delta: float) -> None:
+    def check_lifetime(self, plan: Plan, others: Sequence[Event], delta: float, order: int) -> None:
         """Refuse a plan that, after everything else, would cost more than the lifetime's ε.
 
         Alone in its ledger a plan costs what PLD says. After other runs, on whose outputs its
-        parameters may depend, or beside them, Rényi DP decides, because its composition holds for
-        parameters chosen adaptively.
+        parameters may depend, or beside them, the Rényi filter of `tacit.privacy.ledger_filter`
+        decides.
 
         Parameters
         ----------
@@ -250,26 +254,33 @@ class Policy:
             All that other runs released or may still release, with a finite ε.
         delta
             The ledger's lifetime δ.
+        order
+            The ledger's Rényi order.
 
         Raises
         ------
         RefusedError
             With `Reason.BUDGET`.
-
-        References
-        ----------
-        Feldman and Zrnic 2021, arXiv 2008.11193 (adaptively chosen runs, one after another);
-        Haney et al. 2023, arXiv 2309.05901 (runs beside each other). Both at one Rényi order.
         """
-        from tacit.privacy.accounting import Accountant, epsilon
+        from tacit.privacy.accounting import Accountant, epsilon, renyi_divergence
 
-        accountant = Accountant.RDP if others else Accountant.PLD
-        cost = epsilon([*others, *plan.events()], delta, accountant)
-        if not cost <= self.lifetime_epsilon + SLACK:
+        if not others:
+            cost = epsilon(plan.events(), delta, Accountant.PLD)
+            if not cost <= self.lifetime_epsilon + SLACK:
+                raise RefusedError(
+                    Reason.BUDGET,
+                    f"run {plan.run!r} would cost ε = {cost:.6g} at the lifetime's δ = {delta:g}; "
+                    f"this site allows {self.lifetime_epsilon:g} over the data set's life",
+                )
+            return
+        divergence = renyi_divergence([*others, *plan.events()], order)
+        budget = renyi_budget(self.lifetime_epsilon, delta, order)
+        if not divergence <= budget:
             raise RefusedError(
                 Reason.BUDGET,
-                f"with run {plan.run!r} the data set would have cost ε = {cost:.6g} at "
-                f"δ = {delta:g} over its life; this site allows {self.lifetime_epsilon:g}",
+                f"with run {plan.run!r} the data set would have spent a Rényi divergence of "
+                f"{divergence:.6g} at order {order}; ε = {self.lifetime_epsilon:g} at "
+                f"δ = {delta:g} over its life allows {budget:.6g}",
             )
 
     def _check_run_budget(self, plan: Plan) -> None:

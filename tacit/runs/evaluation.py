@@ -4,6 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
+
+from tacit.domains.domain import Metric
 
 
 class Direction(StrEnum):
@@ -11,6 +14,13 @@ class Direction(StrEnum):
 
     MAXIMIZE = "maximize"
     MINIMIZE = "minimize"
+
+
+DIRECTIONS: Final = {
+    Metric.ACCURACY: Direction.MAXIMIZE,
+    Metric.AUC: Direction.MAXIMIZE,
+    Metric.RMSE: Direction.MINIMIZE,
+}
 
 
 @dataclass(frozen=True, slots=True)

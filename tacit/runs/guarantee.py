@@ -6,15 +6,13 @@ Every statement follows from public figures: the plan of the run, never its data
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
-from tacit.privacy.events import Relation, Unit
+from tacit.privacy.events import Unit
+from tacit.runs import phrases
 from tacit.runs.results import (
-    Adversary,
     DomainSummary,
     Guarantee,
-    Mechanism,
     Privacy,
     ReportedAccountant,
     Sampling,
@@ -27,6 +25,10 @@ NO_GUARANTEE: Final = (
 SIMULATED_NOISE: Final = (
     "ε is what a deployment of this plan would have; noise in this simulation could be recomputed "
     "from its seed, so these weights are not private."
+)
+TEST_DATA: Final = (
+    "At least one site marked its data as test data and its noise can be recomputed: no promise "
+    "holds for these weights."
 )
 FALSE_ALARM: Final = 0.01
 LISTED_SITES: Final = 8
@@ -46,21 +48,29 @@ def guarantee_in_words(
 ) -> tuple[Statement, ...]:
     """Say one guarantee whole.
 
-    In order: (ε, δ) and what they mean, unit, relation, sampling, mechanism, accountant, adversary,
-    honest sites assumed, what is not protected, and whether the noise was only simulated.
+    In order: (ε, δ) and what they mean, unit, relation, sampling, mechanism, accountant, in a
+    deployment where the truth is kept, adversary, honest sites assumed, what is not protected, and
+    whether the noise was only simulated.
     """
     unit = guarantee.unit
+    test_data = privacy.simulated_noise and not simulation
     # `tacit.privacy.accounting.epsilon` needs no PLD where nothing is sampled.
     exact = privacy.accountant is ReportedAccountant.PLD and _full_batch(guarantee)
     statements = [
-        Statement("Guarantee", _bound(guarantee)),
+        Statement("Guarantee", _bound(guarantee, test_data=test_data)),
         Statement("What it means", _meaning(guarantee)),
-        Statement("Unit", _UNIT[unit].format(unit_protected=domain.unit_protected.rstrip("."))),
-        Statement("Relation", _RELATION[guarantee.relation].format(unit=unit)),
+        Statement(
+            "Unit", phrases.UNIT[unit].format(unit_protected=domain.unit_protected.rstrip("."))
+        ),
+        Statement("Relation", phrases.RELATION[guarantee.relation].format(unit=unit)),
         Statement("Sampling", _sampling(guarantee, privacy.sampling)),
-        Statement("Mechanism", _mechanism(guarantee)),
-        Statement("Accountant", _EXACT if exact else _ACCOUNTANT[privacy.accountant]),
-        Statement("Adversary", _ADVERSARY[guarantee.adversary].format(unit=unit)),
+        Statement(
+            "Mechanism",
+            _mechanism(guarantee) + ("" if simulation or test_data else f" {phrases.OWN_NOISE}"),
+        ),
+        Statement("Accountant", phrases.EXACT if exact else phrases.ACCOUNTANT[privacy.accountant]),
+        *([] if simulation else [Statement("Ledger", phrases.LEDGER)]),
+        Statement("Adversary", phrases.ADVERSARY[guarantee.adversary].format(unit=unit)),
         Statement("Honest sites assumed", _honest(guarantee.honest_sites, unit)),
         Statement(
             "Not protected",
@@ -68,7 +78,9 @@ def guarantee_in_words(
             _not_protected(guarantee, domain, simulation=simulation),
         ),
     ]
-    if privacy.simulated_noise:
+    if test_data:
+        statements.append(Statement("Test data", TEST_DATA))
+    elif privacy.simulated_noise:
         statements.append(Statement("Simulated noise", SIMULATED_NOISE))
     return tuple(statements)
 
@@ -99,15 +111,18 @@ def format_epsilon(epsilon: float) -> str:
     return f"{rounded:.{max(0, 2 - math.floor(math.log10(rounded)))}f}"
 
 
-def _bound(guarantee: Guarantee) -> str:
+def _bound(guarantee: Guarantee, *, test_data: bool) -> str:
     by_site = {site: spending.epsilon for site, spending in guarantee.sites.items()}
     private = {site: epsilon for site, epsilon in by_site.items() if not math.isinf(epsilon)}
     exposed = [site for site in by_site if site not in private]
     sentences = []
     if private:
         sentences.append(
-            "What leaves a site during this run is (ε, δ)-differentially private, for each site "
-            f"on its own, with δ = {guarantee.delta:g} and {_epsilons(private)}."
+            ("Had no site marked its data as test data, what" if test_data else "What")
+            + " leaves a site during this run "
+            + ("would be" if test_data else "is")
+            + " (ε, δ)-differentially private, for each site on its own, with "
+            f"δ = {guarantee.delta:g} and {_epsilons(private)}."
         )
     if exposed:
         sentences.append(
@@ -155,7 +170,7 @@ def _sampling(guarantee: Guarantee, sampling: Sampling) -> str:
             f"None: every {guarantee.unit} enters every step (q = 1), so sampling adds no "
             "protection. The number of steps and the divisor are public constants."
         )
-    return _SAMPLING[sampling].format(unit=guarantee.unit, rates=range_)
+    return phrases.SAMPLING[sampling].format(unit=guarantee.unit, rates=range_)
 
 
 def _full_batch(guarantee: Guarantee) -> bool:
@@ -166,7 +181,7 @@ def _mechanism(guarantee: Guarantee) -> str:
     name, source, taken = "The sampled Gaussian mechanism", "DP-SGD", "each sampled"
     if _full_batch(guarantee):
         name, source, taken = "The Gaussian mechanism", "DP-SGD without its sampling", "every"
-    return _MECHANISM[guarantee.mechanism].format(
+    return phrases.MECHANISM[guarantee.mechanism].format(
         name=name, source=source, taken=f"{taken} {guarantee.unit}"
     )
 
@@ -210,88 +225,3 @@ def _not_protected(
 
 def _join(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-_UNIT: Final[Mapping[Unit, str]] = MappingProxyType(
-    {
-        Unit.RECORD: (
-            "One record ({unit_protected}). A person with several records at a site is not covered "
-            "as a whole by this ε; for one with a record at several sites, the ε and the δ of "
-            "these sites add up."
-        ),
-        Unit.PERSON: (
-            "One person: all rows at a site that share the declared person column "
-            "({unit_protected}). For a person present at several sites, the ε and the δ of these "
-            "sites add up."
-        ),
-        Unit.CLIENT: (
-            "One client: everything that one participant contributes to the run "
-            "({unit_protected}). Someone who owns several clients is not covered as a whole by "
-            "this ε."
-        ),
-    }
-)
-
-_RELATION: Final[Mapping[Relation, str]] = MappingProxyType(
-    {
-        Relation.ADD_OR_REMOVE_ONE: (
-            "Add or remove one: the two data sets differ by the presence of one {unit}. Changing "
-            "a {unit} is removing it and adding another, and costs more than this ε."
-        ),
-        Relation.REPLACE_WITH_ZERO: (
-            "Replace with zero: the contribution of one {unit} is there or is replaced by zero. "
-            "That the {unit} took part stays visible."
-        ),
-    }
-)
-
-_SAMPLING: Final[Mapping[Sampling, str]] = MappingProxyType(
-    {
-        Sampling.POISSON: (
-            "Poisson: each {unit} enters each step by a coin of its own, with a public rate "
-            "({rates}). The number of steps and the divisor are public constants that do not "
-            "follow the data. The server's choice of sites amplifies nothing."
-        ),
-    }
-)
-
-_MECHANISM: Final[Mapping[Mechanism, str]] = MappingProxyType(
-    {
-        Mechanism.GAUSSIAN_AT_SITE: (
-            "{name} at each site ({source}; Abadi et al. 2016). In each step the contribution of "
-            "{taken} is shortened to an L2 norm of at most C, the contributions are summed, and "
-            "Gaussian noise of standard deviation σ × C is added to every coordinate of the sum "
-            "before anything else is done with it. What cannot be used counts as zero. σ, q, C and "
-            "the number of steps of each site are in the table."
-        ),
-    }
-)
-
-_ACCOUNTANT: Final[Mapping[ReportedAccountant, str]] = MappingProxyType(
-    {
-        ReportedAccountant.PLD: (
-            "Privacy loss distributions (PLD), computed by the library dp-accounting over all "
-            "steps of the plan, which was fixed before the first round."
-        ),
-        ReportedAccountant.RDP: (
-            "Rényi differential privacy (RDP; Mironov 2017), computed by the library dp-accounting "
-            "over all steps of the plan, which was fixed before the first round."
-        ),
-    }
-)
-_EXACT: Final = (
-    "Exact: without sampling, all steps of a site compose to one Gaussian with noise multiplier "
-    "σ / √steps (Dong, Roth and Su 2019, arXiv 1905.02383, corollary 3.3), and its ε is computed "
-    "by the library dp-accounting from the formula of Balle and Wang 2018 (arXiv 1805.06530, "
-    "theorem 8), with no discretisation. The plan was fixed before the first round."
-)
-
-_ADVERSARY: Final[Mapping[Adversary, str]] = MappingProxyType(
-    {
-        Adversary.SERVER_AND_OTHER_SITES: (
-            "The server, all other sites and whoever gets the model, together. They may know every "
-            "setting, every message that leaves the site, every model on the way, and all data but "
-            "the {unit} in question. The site that holds the {unit} sees it, and is trusted."
-        ),
-    }
-)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from tacit.errors import RunDirectoryError
 from tacit.runs import figures
+from tacit.runs.attendance import attendance
 from tacit.runs.encoding import write_text
 from tacit.runs.guarantee import (
     NO_GUARANTEE,
     SIMULATED_NOISE,
+    TEST_DATA,
     guarantee_in_words,
 )
 from tacit.runs.page import Figure, figure, metric_title, template
@@ -24,6 +26,7 @@ from tacit.runs.summary import (
     start_of,
     verdicts,
     where,
+    why_unmeasured,
 )
 
 
@@ -49,11 +52,14 @@ def write_report(run: Path) -> Path:
 def render(results: Results, history: tuple[Round, ...], config: str) -> str:
     """Return the report as HTML."""
     guarantees = results.privacy.guarantees if results.privacy else ()
+    unmeasured = why_unmeasured(results)
     return template("report.html.j2").render(
         results=results,
         config=config,
-        facts=facts(results),
-        learned=_learned_figures(results, history),
+        facts=facts(results, history),
+        unmeasured=unmeasured,
+        learned=[] if unmeasured else _learned_figures(results, history),
+        attendance=[] if results.simulation else attendance(results, history),
         spent=_spending_figures(results, history),
         compared=_comparison_figure(results),
         rows=models(results),
@@ -70,6 +76,7 @@ def render(results: Results, history: tuple[Round, ...], config: str) -> str:
         ],
         no_guarantee=NO_GUARANTEE,
         simulated_noise=SIMULATED_NOISE,
+        test_data=TEST_DATA,
         missing=[line for line in history if line.failed],
     )
 
@@ -97,7 +104,7 @@ def _learned_figures(results: Results, history: tuple[Round, ...]) -> list[Figur
     nothing = learns_nothing(results)
     shown = figures.worst_sites(found)
     caption = "The final model" + (f", beside each site's {nothing.name} (bar)" if nothing else "")
-    if found.metric == "accuracy":
+    if found.metric == "accuracy" and results.test_records:
         caption += "; the thin line is the 95 % interval that the number of test records allows"
     if len(shown) < len(sites):
         caption += f"; the {len(shown)} worst of {len(sites)} sites"
@@ -143,11 +150,12 @@ def _spending_figures(results: Results, history: tuple[Round, ...]) -> list[Figu
         )
     ]
     if any(line.epsilon for line in history):
+        spent = "has spent" if results.simulation else "had been asked for"
         made.append(
             figure(
                 "ε by round",
                 figures.epsilon_curve(history, sites),
-                "What each site has spent after each round, by the same accountant.",
+                f"What each site {spent} after each round, by the same accountant.",
             )
         )
     return made

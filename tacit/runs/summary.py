@@ -1,14 +1,15 @@
 """The figures of a run in words: the headline strip, the comparison, who wins and who loses."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tacit.runs.attendance import attendance
 from tacit.runs.evaluation import Direction, Evaluation
 from tacit.runs.guarantee import format_epsilon
 from tacit.runs.page import format_duration, format_figure, metric_title
-from tacit.runs.results import Comparison, Results
+from tacit.runs.results import Comparison, Results, Round
 
 LEARNS_NOTHING: Final = {"majority_class": "majority class", "mean_target": "mean target"}
 """Names of the baselines that learn nothing, by their key in `Results.baselines`."""
@@ -42,23 +43,19 @@ def learns_nothing(results: Results) -> Baseline | None:
     return None
 
 
-def facts(results: Results) -> list[Fact]:
-    """The headline: result, baseline, worst site, ε, rounds and time."""
+def why_unmeasured(results: Results) -> str | None:
+    """Say why nobody knows what the model of a deployed run is worth; None where somebody does."""
     found = results.evaluation
-    strip = [
-        Fact(
-            metric_title(found.metric),
-            format_figure(found.mean_of_sites),
-            f"mean of sites, {where(results)}",
-        )
-    ]
-    if (nothing := learns_nothing(results)) is not None:
-        mean = nothing.evaluation.mean_of_sites
-        detail = f"the baseline; {_gain(found, mean)}"
-        strip.append(Fact(nothing.name.capitalize(), format_figure(mean), detail))
-    if found.worst_site is not None:
-        worst = found.worst_site
-        strip.append(Fact("Worst site", format_figure(worst.value), worst.site))
+    known = (found.pooled, *(found.value(site) for site in found.sites))
+    if results.simulation or any(value is not None for value in known):
+        return None
+    return "; ".join(dict.fromkeys(found.reasons.values())) or "nobody measured it"
+
+
+def facts(results: Results, history: Sequence[Round]) -> list[Fact]:
+    """The headline: what the model is worth or else who took part, then ε, rounds and time."""
+    unmeasured = why_unmeasured(results) is not None
+    strip = _turnout_facts(results, history) if unmeasured else _worth_facts(results)
     strip.append(_epsilon_fact(results))
     strip.append(_rounds_fact(results))
     per_round = results.timing.seconds_per_round
@@ -131,15 +128,48 @@ def verdicts(results: Results) -> list[str]:
     return sentences
 
 
+def _worth_facts(results: Results) -> list[Fact]:
+    """Result, baseline and worst site."""
+    found = results.evaluation
+    strip = [
+        Fact(
+            metric_title(found.metric),
+            format_figure(found.mean_of_sites),
+            f"mean of sites, {where(results)}",
+        )
+    ]
+    if (nothing := learns_nothing(results)) is not None:
+        mean = nothing.evaluation.mean_of_sites
+        detail = f"the baseline; {_gain(found, mean)}"
+        strip.append(Fact(nothing.name.capitalize(), format_figure(mean), detail))
+    if found.worst_site is not None:
+        worst = found.worst_site
+        strip.append(Fact("Worst site", format_figure(worst.value), worst.site))
+    return strip
+
+
+def _turnout_facts(results: Results, history: Sequence[Round]) -> list[Fact]:
+    """Sites, and replies that are missing."""
+    found = attendance(results, history)
+    always = sum(not (each.missing or each.not_asked) for each in found)
+    missing = sum(each.missing for each in found)
+    asked = missing + sum(each.replied for each in found)
+    return [
+        Fact("Sites", str(len(found)), f"{always} replied in every round"),
+        Fact("Replies missing", str(missing), f"of {asked} asked for"),
+    ]
+
+
 def _epsilon_fact(results: Results) -> Fact:
     if results.privacy is None:
         return Fact("Privacy", "none", "no privacy guarantee")
     headline = results.privacy.guarantees[0]
+    otherwise = "were this deployed" if results.simulation else "on paper only"
     return Fact(
         "Largest ε",
         format_epsilon(headline.largest_epsilon),
         f"of a site, per {headline.unit}, at δ = {headline.delta:g}"
-        + (", were this deployed" if results.privacy.simulated_noise else ""),
+        + (f", {otherwise}" if results.privacy.simulated_noise else ""),
     )
 
 

@@ -130,7 +130,7 @@ def test_initial_weights_follow_the_seed_alone():
 def test_the_plan_is_reserved_first_and_never_changes(whole):
     for site in SITES:
         kinds = [row["kind"] for row in rows(whole, site)]
-        assert kinds == ["opened/1", "reserved/1"] + ["charged/1", "replied/1"] * ROUNDS
+        assert kinds == ["opened/2", "reserved/1"] + ["charged/1", "replied/1"] * ROUNDS
         _, reserved, *rest = rows(whole, site)
         plan = reserved["plan"]
         assert (plan["rounds"], plan["epsilon"], plan["delta"]) == (ROUNDS, 1.0, 1e-4)
@@ -146,7 +146,7 @@ def test_a_plan_over_budget_is_refused_before_anything_is_spent(run, tmp_path, m
     assert "costs ε = 1.1" in caplog.text
     assert "0 of 4 sites take part in the run, 4 are needed; missing: county (budget)" in error
     assert len(error.splitlines()) == 1
-    assert [row["kind"] for row in rows(tmp_path / "run", "county")] == ["opened/1"]
+    assert [row["kind"] for row in rows(tmp_path / "run", "county")] == ["opened/2"]
 
 
 def test_only_the_plan_and_training_are_asked_and_nothing_private_leaves(

@@ -18,9 +18,11 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip()
 ]
-ELSEWHERE = ("make test", "make picture", "python -m benchmarks.", "flwr run")
+DEPLOYED = ("tacit-provision", "tacit-server", "tacit-client", "tacit-ledger", "tacit-watch")
+ELSEWHERE = ("make test", "make picture", "python -m benchmarks.", "flwr run", *DEPLOYED)
 """`make test` is this very suite, the picture needs a browser, `flwr run` what test_stock_flower.py
-starts, and what a person waits minutes for is marked slow."""
+starts, the deployed run is in test_walkthrough.py, and what a person waits minutes for is marked
+slow."""
 
 
 def data_root() -> Path:
@@ -88,6 +90,7 @@ def size_of(png: Path) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m")])
 def test_every_long_command_of_the_readme_works(command: str, tmp_path: Path) -> None:
     if "PATH" in command and not (data_root() / "heart_disease").is_dir():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tacit.errors import ConfigurationError
 from tacit.learning.plan import RoundPlan
-from tacit.messages import RunRequest, TrainRequest, request_hash
+from tacit.messages import Limits, RunRequest, Terms, TrainRequest, request_hash
 from tacit.privacy.chain import Receipt
 
 REQUEST = TrainRequest(
@@ -20,6 +20,7 @@ REQUEST = TrainRequest(
     plan=RoundPlan(3, 0.5, 8.0, 0.1, 1.5, 20.0, proximal_mu=0.5),
     receipt=Receipt(4, "a" * 64),
 )
+TERMS = Terms("wards", "f" * 64, "fedavg")
 CONFIG = REQUEST.to_config()
 WEIGHTS = "0" * 64
 
@@ -58,7 +59,13 @@ def test_a_request_is_read_as_it_was_written(request):
         RunRequest,
         run=st.text(),
         rounds=counts,
-        model=st.text(),
+        terms=st.builds(
+            Terms,
+            domain=st.text(),
+            model=st.text(),
+            strategy=st.text(),
+            others=st.integers(0, 2**31),
+        ),
         plan=plans,
         epsilon=positive | st.just(math.inf),
         delta=st.floats(0, 1),
@@ -72,7 +79,7 @@ def test_a_reservation_is_read_as_it_was_written(request):
     "change", [{"epsilon": None}, {"epsilon": "1"}, {"note": 1}, {"plan-steps": 0}, {"rounds": 1.5}]
 )
 def test_a_reservation_of_another_form_is_refused(change):
-    config = RunRequest("run-1", 5, "f" * 64, REQUEST.plan, 1.0, 1e-5).to_config()
+    config = RunRequest("run-1", 5, TERMS, REQUEST.plan, 1.0, 1e-5).to_config()
     with pytest.raises(ConfigurationError):
         RunRequest.from_config({k: v for k, v in (config | change).items() if v is not None})
 
@@ -187,3 +194,32 @@ def test_text_cannot_pass_for_another_request(run, other_run, rounds, other_roun
 def test_these_are_two_requests(one, other):
     hashes = {request_hash({**CONFIG, **fields}, WEIGHTS) for fields in (one, other)}
     assert len(hashes) == 2
+
+
+LIMITS = Limits(1.5, 1e-5, 0.5, 20, False)
+
+
+def test_limits_are_read_as_they_were_written():
+    assert Limits.from_config(LIMITS.to_config()) == LIMITS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epsilon": 0.0},
+        {"epsilon": math.nan},
+        {"delta": 1.0},
+        {"delta": "1e-5"},
+        {"least-noise-multiplier": -1.0},
+        {"least-noise-multiplier": math.inf},
+        {"most-rounds": -1},
+        {"most-rounds": 2.5},
+        {"note": 1},
+        {"predictable": 1},
+        {"epsilon": None},
+    ],
+)
+def test_limits_that_cannot_be_are_refused(change):
+    config = {k: v for k, v in (LIMITS.to_config() | change).items() if v is not None}
+    with pytest.raises(ConfigurationError):
+        Limits.from_config(config)

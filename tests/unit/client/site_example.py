@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from flwr.app import ConfigRecord, Message, RecordDict
 
+from client.allowed import Allowed
 from client.app import build_client_app
 from client.site import Site, seeded_streams, system_streams
 from simulations.flower import become_server, name_message, site_context
@@ -16,7 +17,7 @@ from strategies.records import to_record
 from tacit.domains.domain import Examples
 from tacit.learning.local import Compute
 from tacit.learning.plan import RoundPlan
-from tacit.messages import ARRAYS, CONFIG, TrainRequest
+from tacit.messages import ARRAYS, CONFIG, Terms, TrainRequest
 from tacit.models.linear import LinearModel
 from tacit.privacy.chain import NO_ROWS, Receipt
 from tacit.privacy.events import Relation, Unit
@@ -59,13 +60,16 @@ def make_site(ledger, *, seed=None, data=ROWS):
         name="north",
         data=data,
         model=LinearModel(3, 2),
-        model_sha256=MODEL,
+        allowed=Allowed("wards", MODEL),
         ledger=ledger,
         policy=policy,
         streams=system_streams() if seed is None else seeded_streams(seed, "north"),
         predictable=seed is not None,
         compute=Compute(torch.device("cpu")),
     )
+
+
+TERMS = Terms("wards", MODEL, "fedavg")
 
 
 def zero_weights():

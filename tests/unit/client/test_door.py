@@ -11,10 +11,10 @@ from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 from site_example import (
-    MODEL,
     ROUND,
     ROUNDS,
     RUN,
+    TERMS,
     app_of,
     ask,
     kinds,
@@ -80,9 +80,18 @@ def sets_content(source):
 def test_only_the_door_builds_replies():
     called = {p.name: builders_called(p.read_text()) for p in FOLDER.rglob("*.py")}
     assert called.pop("door.py") == {"ConfigRecord", "Error", "Message", "RecordDict", "to_record"}
+    # The state of a context, which stays in the process and is empty.
+    assert called.pop("fleet.py") == {"RecordDict"}
+    assert (FOLDER / "fleet.py").read_text().count("RecordDict(") == 1
+    assert "RecordDict()" in (FOLDER / "fleet.py").read_text()
     assert len(called) >= 3
     assert {name: found for name, found in called.items() if found} == {}
-    assert not [p.name for p in FOLDER.rglob("*.py") if sets_content(p.read_text())]
+    # What comes in gets its content there, once, from what was pulled.
+    incoming = (FOLDER / "connection.py").read_text()
+    assert incoming.count(".content = ") == 1
+    assert "message.content = unpack(tree.object_id, contents, self._most)" in incoming
+    setting = [p.name for p in FOLDER.rglob("*.py") if sets_content(p.read_text())]
+    assert setting == ["connection.py"]
 
 
 @pytest.mark.parametrize(
@@ -197,18 +206,31 @@ def test_every_action_is_known(site):
 
     app = build_client_app(lambda context: site)
     # An action that is added here needs its own walk through its reply, below.
-    assert set(app._registered_funcs) == {"query.enrol", "query.reserve", "train.default"}
+    assert set(app._registered_funcs) == {
+        "query.enrol",
+        "query.reserve",
+        "query.end",
+        "train.default",
+    }
 
 
 def test_every_byte_of_an_introduction_is_accounted_for(site):
     message = query("enrol")
     reply = app_of(site)(message)
     assert odd_envelope(message, reply) == []
-    assert reply.content == RecordDict({SITE: ConfigRecord({"name": site.name})})
+    stated = {
+        "name": site.name,
+        "epsilon": site.policy.epsilon_per_run,
+        "delta": site.policy.delta_per_run,
+        "least-noise-multiplier": 0.0,
+        "most-rounds": 0,
+        "predictable": False,
+    }
+    assert reply.content == RecordDict({SITE: ConfigRecord(stated)})
 
 
 def test_every_byte_of_a_confirmation_is_accounted_for(site):
-    message = query("reserve", RunRequest(RUN, ROUNDS, MODEL, ROUND, 1.0, 1e-5).to_config())
+    message = query("reserve", RunRequest(RUN, ROUNDS, TERMS, ROUND, 1.0, 1e-5).to_config())
     reply = app_of(site)(message)
     assert odd_envelope(message, reply) == []
     receipt = site.ledger.receipt()

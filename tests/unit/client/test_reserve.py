@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 from site_example import (
-    MODEL,
     POLICY,
     ROUND,
     ROUNDS,
+    TERMS,
     WatchedRows,
     app_of,
     ask,
@@ -22,7 +22,7 @@ from tacit.learning.plan import RoundPlan
 from tacit.messages import LEDGER, SITE, RunRequest
 from tacit.privacy.policy import Reason
 
-REQUEST = RunRequest("run-2", ROUNDS, MODEL, ROUND, 1.0, 1e-5)
+REQUEST = RunRequest("run-2", ROUNDS, TERMS, ROUND, 1.0, 1e-5)
 
 
 @pytest.fixture
@@ -44,10 +44,17 @@ def reserved(site, request=REQUEST, **raw):
     return app_of(site)(query("reserve", request.to_config() | raw))
 
 
-def test_a_site_says_its_name_and_nothing_else(empty):
+def test_a_site_says_its_name_and_its_limits_and_nothing_else(empty):
     reply = app_of(site_of(empty))(query("enrol"))
     assert {name: dict(record) for name, record in reply.content.items()} == {
-        SITE: {"name": "north"}
+        SITE: {
+            "name": "north",
+            "epsilon": 1.0,
+            "delta": 1e-5,
+            "least-noise-multiplier": 0.0,
+            "most-rounds": 0,
+            "predictable": False,
+        }
     }
     assert kinds(empty) == ["opened"]
 
@@ -110,6 +117,7 @@ def test_an_exact_release_is_no_predictable_noise(empty):
     ("change", "reason"),
     [
         ({"model": "0" * 64}, Reason.MODEL_DIFFERS),
+        ({"domain": "homes"}, Reason.DOMAIN_DIFFERS),
         ({"epsilon": 0.01}, Reason.BUDGET),
         ({"epsilon": 2 * POLICY.epsilon_per_run}, Reason.BUDGET),
         ({"delta": 1e-3}, Reason.BUDGET),

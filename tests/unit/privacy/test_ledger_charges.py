@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from ledger_example import (
     EXACT,
+    FILTER_OF_PLAN,
     PLAN,
     PLD_OF_PLAN,
     POLICY,
-    RDP_OF_PLAN,
     ROUND,
     SEEDED,
     TEST_DATA,
@@ -35,7 +35,10 @@ def test_a_run_goes_reserve_charge_reply(ledger):
     assert kinds(ledger) == ["opened", "reserved", *["charged", "replied"] * 10]
     standing = ledger.standing()
     assert standing.pld == pytest.approx(PLD_OF_PLAN, abs=1e-4)
-    assert standing.rdp == pytest.approx(RDP_OF_PLAN, abs=1e-3)
+    # At order 3: 3/2 + log(2/3) - (log 1e-5 + log 3)/2.
+    assert standing.rdp == pytest.approx(6.30169, abs=1e-4)
+    assert (standing.order, standing.spent) == (3, pytest.approx(1.5))
+    assert standing.committed == standing.spent
 
 
 def test_a_new_ledger_has_spent_nothing(ledger):
@@ -192,17 +195,20 @@ def test_an_exact_release_is_refused_where_privacy_is_required(ledger):
 # --- the lifetime ------------------------------------------------------------------------------
 
 
-def test_a_second_run_is_refused_by_rdp_over_both(ledger):
+def test_a_second_run_is_refused_by_the_filter_over_both(ledger, tmp_path):
     half = replace(PLAN, rounds=5)
-    policy = replace(POLICY, lifetime_epsilon=(PLD_OF_PLAN + RDP_OF_PLAN) / 2)
+    policy = replace(POLICY, lifetime_epsilon=(PLD_OF_PLAN + FILTER_OF_PLAN) / 2)
     ledger.reserve(half, policy)
     second = replace(half, run="b")
     assert refusal(ledger.reserve, second, policy) is Reason.BUDGET
-    ledger.reserve(second, replace(policy, lifetime_epsilon=RDP_OF_PLAN + 0.01))
+    enough = replace(policy, lifetime_epsilon=FILTER_OF_PLAN)
+    with open_ledger(tmp_path / "enough.sqlite") as other:
+        other.reserve(half, enough)
+        other.reserve(second, enough)
 
 
 def test_closing_a_run_frees_only_what_was_not_charged(ledger):
-    policy = replace(POLICY, lifetime_epsilon=RDP_OF_PLAN + 0.01)
+    policy = replace(POLICY, lifetime_epsilon=FILTER_OF_PLAN)
     ledger.reserve(PLAN, policy)
     ledger.charge("a", "r1", ROUND, policy)
     rest = replace(PLAN, run="b", rounds=9)

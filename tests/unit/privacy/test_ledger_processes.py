@@ -9,7 +9,7 @@ import pytest
 from ledger_example import PLAN, POLICY, ROUND, kinds, open_ledger
 
 from tacit.errors import RefusedError, RunDirectoryError, TacitError
-from tacit.privacy import chain as chain_module
+from tacit.privacy import ledger_file
 from tacit.privacy.chain import Chain
 from tacit.privacy.policy import Plan, Policy
 
@@ -69,8 +69,8 @@ def reserve_in_the_middle(monkeypatch, ledger, other):
     policy = replace(POLICY, lifetime_epsilon=5.0)
     check, done = Policy.check_lifetime, []
 
-    def interrupted(self, plan, others, delta):
-        check(self, plan, others, delta)
+    def interrupted(self, plan, *arguments):
+        check(self, plan, *arguments)
         if plan.run == "a":
             other.reserve(replace(PLAN, run="b"), policy)
             done.append("b")
@@ -83,7 +83,7 @@ def reserve_in_the_middle(monkeypatch, ledger, other):
 
 
 def test_nobody_comes_between_the_check_and_the_write(path, monkeypatch):
-    monkeypatch.setattr(chain_module, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(ledger_file, "BUSY_SECONDS", 0.01)
     with open_ledger(path) as ledger, open_ledger(path) as other:
         with pytest.raises(RunDirectoryError, match="in use"), ledger._chain.transaction():
             other.reserve(PLAN, POLICY)

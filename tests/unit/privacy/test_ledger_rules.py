@@ -10,6 +10,8 @@ from tacit.errors import LedgerError, TacitError
 from tacit.privacy.chain import Chain
 from tacit.privacy.events import to_json
 
+OTHER = replace(PLAN, run="other").to_fields()
+SEEDED = replace(PLAN, run="other", predictable=True).to_fields()
 CHARGE = {"kind": "charged/1", "run": "a", "request": "q", "repeat": False}
 
 
@@ -35,9 +37,15 @@ def write_past_the_rules(path, rows):
         {"kind": "settled/1", "charge": 99, "steps_begun": 0},
         {"kind": "replied/1", "charge": 5, "sha256": ""},
         {"kind": "closed/1", "run": "nobody"},
-        {"kind": "opened/1", "data_set": "ward 4"},
+        {"kind": "opened/2", "data_set": "ward 4"},
         {"kind": "reserved/1", "plan": replace(PLAN, rounds=11).to_fields()},
         {"kind": "reserved/1", "plan": {}},
+        {"kind": "reserved/1", "plan": OTHER},
+        {"kind": "reserved/1", "plan": OTHER, "filter": None},
+        {"kind": "reserved/1", "plan": OTHER, "filter": {"order": 4, "lifetime_epsilon": 10.0}},
+        {"kind": "reserved/1", "plan": OTHER, "filter": {"order": 1, "lifetime_epsilon": 10.0}},
+        {"kind": "reserved/1", "plan": OTHER, "filter": {"order": 3, "lifetime_epsilon": 0.0}},
+        {"kind": "reserved/1", "plan": SEEDED, "filter": {"order": 3, "lifetime_epsilon": 10.0}},
         {"kind": "spent/2"},
         {},
         CHARGE | {"event": "{}"},
@@ -53,6 +61,22 @@ def test_planted_a_row_that_no_rule_allows_is_not_believed(path, row):
         ledger.charge("a", "r3", ROUND, POLICY)
     write_past_the_rules(path, [row])
     with pytest.raises(LedgerError):
+        open_ledger(path)
+
+
+def test_the_order_that_the_ledger_has_is_believed(path):
+    with open_ledger(path) as ledger:
+        fill(ledger)
+    under = {"order": 3, "lifetime_epsilon": 10.0}
+    write_past_the_rules(path, [{"kind": "reserved/1", "plan": OTHER, "filter": under}])
+    with open_ledger(path) as ledger:
+        assert list(ledger.runs()) == ["a", "b", "other"]
+
+
+def test_a_ledger_of_another_version_says_so(path):
+    first = {"kind": "opened/1", "data_set": "ward 3", "unit": "record", "delta": 1e-5}
+    write_past_the_rules(path, [first])
+    with pytest.raises(LedgerError, match="another version of Tacit wrote this ledger"):
         open_ledger(path)
 
 

@@ -18,9 +18,8 @@ EXACT = Plan(run="a", event=ExactRelease("sum"), rounds=10, epsilon=math.inf, de
 POLICY = Policy(epsilon_per_run=5.0, lifetime_epsilon=10.0, delta_per_run=1e-5)
 
 # Gaussian with σ = 10, 100 full-batch steps, δ = 1e-5: ε by the closed form of Balle and Wang
-# 2018, theorem 8, for one Gaussian with σ = 1; and by Opacus 1.6's RDP accountant.
+# 2018, theorem 8, for one Gaussian with σ = 1.
 PLD_OF_PLAN = 4.37718
-RDP_OF_PLAN = 4.7285
 
 
 def refusal(call, *arguments):
@@ -32,7 +31,7 @@ def refusal(call, *arguments):
 def test_the_plan_is_admitted():
     POLICY.check_plan(PLAN)
     POLICY.check_cost(PLAN)
-    POLICY.check_lifetime(PLAN, [], 1e-5)
+    POLICY.check_lifetime(PLAN, [], 1e-5, 3)
 
 
 @pytest.mark.parametrize(
@@ -82,19 +81,26 @@ def test_the_cost_of_a_plan_is_held_against_the_budget_it_declares(event, rounds
     assert refusal(POLICY.check_cost, seeded) is Reason.BUDGET
 
 
-def test_a_lifetime_of_one_run_is_counted_by_pld_and_of_two_by_rdp():
-    between = replace(POLICY, lifetime_epsilon=(PLD_OF_PLAN + RDP_OF_PLAN) / 2)
+def test_a_lifetime_of_one_run_is_counted_by_pld_and_of_two_by_the_filter():
     half = replace(PLAN, rounds=5)
-    between.check_lifetime(PLAN, [], 1e-5)
-    assert refusal(between.check_lifetime, half, half.events(), 1e-5) is Reason.BUDGET
-    above = replace(POLICY, lifetime_epsilon=RDP_OF_PLAN + 0.01)
-    above.check_lifetime(half, half.events(), 1e-5)
+    between = replace(POLICY, lifetime_epsilon=PLD_OF_PLAN + 0.01)
+    between.check_lifetime(PLAN, [], 1e-5, 6)
+    assert refusal(between.check_lifetime, half, half.events(), 1e-5, 6) is Reason.BUDGET
+    below = replace(POLICY, lifetime_epsilon=PLD_OF_PLAN - 0.01)
+    assert refusal(below.check_lifetime, PLAN, [], 1e-5, 6) is Reason.BUDGET
+    # Order 6 sees 6/2 in all, which is ε = 3 + log(5/6) - (log 1e-5 + log 6)/5.
+    above = replace(POLICY, lifetime_epsilon=4.76192)
+    above.check_lifetime(half, half.events(), 1e-5, 6)
+    at_most = replace(POLICY, lifetime_epsilon=4.76190)
+    assert refusal(at_most.check_lifetime, half, half.events(), 1e-5, 6) is Reason.BUDGET
 
 
 def test_an_accountant_that_does_not_know_is_no_permission(monkeypatch):
     monkeypatch.setattr(accounting, "epsilon", lambda *_: math.nan)
+    monkeypatch.setattr(accounting, "renyi_divergence", lambda *_: math.nan)
     assert refusal(POLICY.check_cost, PLAN) is Reason.BUDGET
-    assert refusal(POLICY.check_lifetime, PLAN, [], 1e-5) is Reason.BUDGET
+    assert refusal(POLICY.check_lifetime, PLAN, [], 1e-5, 3) is Reason.BUDGET
+    assert refusal(POLICY.check_lifetime, PLAN, PLAN.events(), 1e-5, 3) is Reason.BUDGET
 
 
 def test_a_round_may_differ_from_its_plan_only_by_fewer_steps():

@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from tacit.privacy import accounting
 from tacit.privacy.events import GaussianSteps, Relation, Unit
-from tacit.runs import guarantee as module
+from tacit.runs import phrases
 from tacit.runs.guarantee import (
     SIMULATED_NOISE,
     format_epsilon,
@@ -80,8 +80,8 @@ def test_units_and_relations_do_not_say_the_same():
 
 
 def test_a_word_that_nobody_explained_is_found(monkeypatch: pytest.MonkeyPatch):
-    kept = {unit: text for unit, text in module._UNIT.items() if unit is not Unit.PERSON}
-    monkeypatch.setattr(module, "_UNIT", kept)
+    kept = {unit: text for unit, text in phrases.UNIT.items() if unit is not Unit.PERSON}
+    monkeypatch.setattr(phrases, "UNIT", kept)
     with pytest.raises(KeyError):
         words(replace(GUARANTEE, unit=Unit.PERSON))
 

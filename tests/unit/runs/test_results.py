@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from deployed_run import deployed
 from example_run import (
     GUARANTEE,
     PRIVACY,
@@ -67,8 +68,20 @@ def test_the_schema_is_a_schema():
         ),
         replace(RESULTS, calibration=None, comparison=(), baselines={}, notes=()),
         replace(RESULTS, evaluation=accuracies(None, None, None, None, pooled=None)),
+        deployed(),
+        deployed(test_data=True),
     ],
-    ids=["whole", "no privacy", "infinite", "one class", "same", "bare", "nothing measured"],
+    ids=[
+        "whole",
+        "no privacy",
+        "infinite",
+        "one class",
+        "same",
+        "bare",
+        "nothing measured",
+        "deployed",
+        "deployed with test data",
+    ],
 )
 def test_what_is_written_fits_the_schema_and_is_read_back(results: Results, tmp_path: Path):
     path = tmp_path / "results.json"

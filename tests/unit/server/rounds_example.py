@@ -8,7 +8,7 @@ from simulations.grid import LocalGrid, loop_engine
 from strategies.build import build_strategy
 from strategies.records import from_record, to_record
 from tacit.learning.plan import RoundPlan
-from tacit.messages import ARRAYS, CONFIG, LEDGER
+from tacit.messages import ARRAYS, CONFIG, LEDGER, Terms
 from tacit.settings import Component
 
 SIZES = {"east": 30, "north": 10, "west": 60}
@@ -25,10 +25,10 @@ def run_plan(rounds=3, min_replies=3):
     return RunPlan(
         run="run-1",
         rounds=rounds,
-        model="f" * 64,
+        terms=Terms("wards", "f" * 64, "fedavg"),
         sites=dict.fromkeys(SIZES, ROUND),
         declared_sizes=SIZES,
-        epsilon=1.0,
+        epsilons=dict.fromkeys(SIZES, 1.0),
         delta=1e-5,
         min_replies=min_replies,
     )

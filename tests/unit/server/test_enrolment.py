@@ -90,7 +90,7 @@ def test_every_site_is_asked_for_its_own_plan():
     }
     assert asked == {
         site: RunRequest(
-            plan.run, plan.rounds, plan.model, plan.sites[site], plan.epsilon, plan.delta
+            plan.run, plan.rounds, plan.terms, plan.sites[site], plan.epsilons[site], plan.delta
         )
         for site in SITES
     }

@@ -10,7 +10,7 @@ from simulations.grid import LocalGrid, loop_engine
 from strategies.build import build_strategy
 from strategies.records import from_record, to_record
 from tacit.learning.plan import RoundPlan
-from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, WEIGHT
+from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, WEIGHT, Terms
 from tacit.settings import Component
 
 OPTIONS = sorted(options()["strategy"])
@@ -61,10 +61,10 @@ def run(component, rounds, state=None, update=update_of):
     plan = RunPlan(
         run="run-1",
         rounds=rounds,
-        model="f" * 64,
+        terms=Terms("wards", "f" * 64, "fedavg"),
         sites=dict.fromkeys(SIZES, ROUND),
         declared_sizes=SIZES,
-        epsilon=1.0,
+        epsilons=dict.fromkeys(SIZES, 1.0),
         delta=1e-5,
         min_replies=len(SIZES),
     )

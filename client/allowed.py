@@ -1,0 +1,75 @@
+"""What a site's officer lets a run be about; what it may cost is the policy's."""
+
+from dataclasses import dataclass
+
+from tacit.errors import RefusedError
+from tacit.messages import Terms
+from tacit.privacy.policy import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What runs of a site may be about.
+
+    Parameters
+    ----------
+    domain
+        Name of the one domain that its data belong to.
+    model
+        SHA-256 of what does not travel of the model that the site has built from its own settings.
+    models, strategies
+        Models by that hash, and strategies by name; None for any.
+    others
+        Other sites among whose updates a secure sum must hide this one's; 0 where none is needed.
+    """
+
+    domain: str
+    model: str
+    models: frozenset[str] | None = None
+    strategies: frozenset[str] | None = None
+    others: int = 0
+
+    def check(self, terms: Terms) -> None:
+        """Refuse what is not allowed.
+
+        Raises
+        ------
+        RefusedError
+            With the reason; the message is for the site's own terminal.
+        """
+        if terms.domain != self.domain:
+            raise RefusedError(
+                Reason.DOMAIN_DIFFERS,
+                f"the run is about {terms.domain!r}, this site's data about {self.domain!r}",
+            )
+        self.check_model(terms.model)
+        if self.models is not None and terms.model not in self.models:
+            raise RefusedError(
+                Reason.MODEL_DIFFERS,
+                f"limits.models does not list {terms.model[:12]}…: add it to allow this model",
+            )
+        if self.strategies is not None and terms.strategy not in self.strategies:
+            raise RefusedError(
+                Reason.STRATEGY_NOT_ALLOWED,
+                f"limits.strategies does not list {terms.strategy!r}",
+            )
+        if terms.others < self.others:
+            raise RefusedError(
+                Reason.SECURE_AGGREGATION_REQUIRED,
+                f"secure_aggregation={self.others}: the run hides an update among {terms.others} "
+                "others",
+            )
+
+    def check_model(self, asked: str) -> None:
+        """Refuse another model than the site has.
+
+        Raises
+        ------
+        RefusedError
+            With `Reason.MODEL_DIFFERS`.
+        """
+        if asked != self.model:
+            raise RefusedError(
+                Reason.MODEL_DIFFERS,
+                f"the request is for model {asked[:12]}…, this site has {self.model[:12]}…",
+            )

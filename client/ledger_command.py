@@ -1,0 +1,273 @@
+r"""`tacit-ledger`: what a data set has spent, whether its ledger is whole, and copies of it.
+
+Every word but ``move`` only reads, also while tacit-client runs, and writes nothing but the file
+that it is asked for. An export is checked without Tacit::
+
+    tacit-ledger export site.yaml ledger.json > ledger.json.sha256
+    sha256sum -c ledger.json.sha256
+
+and, so that no row can have been changed without changing the head that others keep::
+
+    digest = bytes(32)
+    for row in json.loads(Path("ledger.json").read_text())["rows"]:
+        text = b"tacit-ledger-row/1\0" + digest + row["body"].encode()
+        digest = hashlib.sha256(text).digest()
+        assert digest.hex() == row["hash"]
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import click
+import typer
+
+from client.ledger_home import Place, move_ledger
+from client.ledger_named import check_begun, named_ledger
+from commands import entry
+from tacit import __version__
+from tacit.errors import ConfigurationError, LedgerError
+from tacit.privacy.chain import Receipt
+from tacit.privacy.ledger_file import create
+from tacit.privacy.ledger_view import LedgerView, read_ledger
+
+if TYPE_CHECKING:
+    from tacit.privacy.ledger_summary import Summary
+
+EXPORT_FORMAT = "tacit-ledger-export/1"
+
+EXITS = (
+    "LEDGER is a site.yaml, a ledger's file, or its folder with --data-set. Ends with 0 when done, "
+    "2 when there is no such ledger or file, 5 when the ledger is changed, cut, an old copy or "
+    "moved elsewhere."
+)
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Hidden is the list of arguments, which Typer would fill with an escaped "[required]" alone.
+Target = Annotated[Path, typer.Argument(metavar="LEDGER", hidden=True)]
+File = Annotated[Path, typer.Argument(metavar="FILE", hidden=True)]
+DataSet = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The data set, where LEDGER is a folder.")
+]
+Heads = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="The second place, which knows how many rows there are; by default "
+        "$XDG_STATE_HOME/tacit/heads, or beside the file where a simulation keeps it.",
+    ),
+]
+
+
+def main() -> NoReturn:
+    """Run the command and leave with its exit code."""
+    entry.run(lambda: _main(sys.argv[1:]))
+
+
+def _main(words: list[str]) -> int:
+    try:
+        return int(app(words, prog_name="tacit-ledger", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        raise ConfigurationError(f"{error.format_message()} See tacit-ledger --help.") from error
+    except click.Abort:
+        raise KeyboardInterrupt from None
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"tacit {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog=EXITS)
+def _words(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What a data set has spent, whether its ledger is whole, and copies of it."""
+
+
+@app.command(epilog=EXITS)
+def show(
+    target: Target,
+    data_set: DataSet = None,
+    heads: Heads = None,
+    json_: Annotated[bool, typer.Option("--json", help="Everything, as one JSON object.")] = False,
+    csv_: Annotated[bool, typer.Option("--csv", help="The runs, as CSV.")] = False,
+) -> None:
+    """Show the runs, what was spent and what is left.
+
+    Shown is every run with its ε, what the data set has cost over its life, by PLD and by Rényi DP,
+    and what that leaves under the limit of site.yaml. A backup can be shown too.
+    """
+    if json_ and csv_:
+        raise ConfigurationError("--json and --csv: ask for one of them")
+    from tacit.privacy.ledger_summary import summarise
+
+    named = named_ledger(target, data_set, heads)
+    with _reading(named.place) as view:
+        summary = summarise(view, named.lifetime_epsilon)
+        trouble = _trouble(view)
+    if named.lifetime_delta not in (None, summary.standing.delta):
+        trouble = [
+            *trouble,
+            f"limits.lifetime_delta={named.lifetime_delta:g} of the site is not the ledger's δ",
+        ]
+    if json_:
+        print(_as_json(summary, named.place, trouble))
+    elif csv_:
+        _print_csv(summary)
+    else:
+        from client.ledger_screen import print_screen
+
+        print_screen(summary, named.place, trouble)
+
+
+@app.command(epilog=EXITS)
+def verify(
+    target: Target,
+    data_set: DataSet = None,
+    heads: Heads = None,
+    receipt: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A coordinator's receipt: JSON with count and head."),
+    ] = None,
+) -> None:
+    """Check every row, the second place and a receipt.
+
+    Found are a changed or missing row, a cut tail, and an old copy that was put back.
+    """
+    place = named_ledger(target, data_set, heads).place
+    with _reading(place) as view:
+        view.check_head()
+        if receipt is not None:
+            view.check_receipt(_receipt(receipt), str(receipt))
+        view.verify()
+        tail = view.receipt()
+    third = "" if receipt is None else f" and {receipt}"
+    print(f"{place.ledger} is whole: {tail.count} rows, as {place.head}{third} says")
+    print(f"head {tail.head}")
+
+
+@app.command(epilog=EXITS)
+def export(
+    target: Target,
+    file: File,
+    data_set: DataSet = None,
+    heads: Heads = None,
+) -> None:
+    """Write all rows to FILE as JSON.
+
+    Prints its SHA-256 as sha256sum does, so that ``sha256sum -c`` can check it. Each row has its
+    text and a hash: SHA-256 of "tacit-ledger-row/1" and a zero byte, the 32 bytes of the hash
+    before it (zeros before the first), and the text. The last hash is the head.
+    """
+    import hashlib
+
+    with _reading(named_ledger(target, data_set, heads).place) as view:
+        rows = view.rows()
+        content = {
+            "format": EXPORT_FORMAT,
+            "data_set": view.data_set,
+            "unit": str(view.unit),
+            "relation": str(view.relation),
+            "delta": view.delta,
+            "count": rows[-1].number,
+            "head": rows[-1].hash,
+            "rows": [asdict(row) for row in rows],
+        }
+    text = json.dumps(content, indent=1).encode() + b"\n"
+    with os.fdopen(create(file), "wb") as out:
+        out.write(text)
+    print(f"{hashlib.sha256(text).hexdigest()}  {file}")
+
+
+@app.command(epilog=EXITS)
+def backup(
+    target: Target,
+    file: File,
+    data_set: DataSet = None,
+    heads: Heads = None,
+) -> None:
+    """Copy the ledger to FILE, for reading.
+
+    It is a consistent copy also while tacit-client runs, and never written over a file. Put back in
+    the ledger's place it is found to be an old copy, unless nothing was charged since.
+    """
+    with _reading(named_ledger(target, data_set, heads).place) as view:
+        view.backup(file)
+        print(f"{file} has the {view.receipt().count} rows of {view.path}")
+
+
+@app.command(epilog=EXITS)
+def move(
+    target: Target,
+    folder: Annotated[Path, typer.Argument(metavar="NEW_FOLDER", hidden=True)],
+    data_set: DataSet = None,
+    heads: Heads = None,
+) -> None:
+    """Take the ledger to NEW_FOLDER.
+
+    The old file refuses from then on, whoever has it open. Then name the new folder in site.yaml.
+    If this is stopped half-way, nothing is lost: remove what there is in NEW_FOLDER and begin
+    again.
+    """
+    place = named_ledger(target, data_set, heads).place
+    check_begun(place)
+    moved = move_ledger(place, folder)
+    print(
+        f"{place.ledger} goes on in {moved.ledger}; name its folder in site.yaml: ledger: {folder}"
+    )
+
+
+@contextmanager
+def _reading(place: Place) -> Iterator[LedgerView]:
+    check_begun(place)
+    with read_ledger(place.ledger, place.head) as view:
+        yield view
+
+
+def _trouble(view: LedgerView) -> list[str]:
+    try:
+        view.check_head()
+    except LedgerError as error:
+        return [str(error)]
+    return []
+
+
+def _receipt(path: Path) -> Receipt:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return Receipt(int(fields["count"]), str(fields["head"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f'{path} is no receipt, such as {{"count": 3, "head": "…"}}: {error!r}'
+        ) from error
+
+
+def _as_json(summary: "Summary", place: Place, trouble: list[str]) -> str:
+    places = {"ledger": str(place.ledger), "head": str(place.head), "trouble": trouble}
+    return json.dumps({**summary.to_json_values(), "places": places}, indent=1, allow_nan=False)
+
+
+def _print_csv(summary: "Summary") -> None:
+    import csv
+    from dataclasses import fields
+
+    from tacit.privacy.ledger_summary import RunSummary
+
+    writer = csv.DictWriter(sys.stdout, [field.name for field in fields(RunSummary)])
+    writer.writeheader()
+    writer.writerows(asdict(run) for run in summary.runs)

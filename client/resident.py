@@ -1,0 +1,67 @@
+"""A site's process while it is connected: model warm, ledger open, one message after another."""
+
+import logging
+import threading
+
+from client.app import build_client_app
+from client.fleet import ConnectionState, serve
+from client.ledger_home import open_ledger
+from client.setup import make_site, take_stock
+from client.site_file import SiteFile
+from tacit.errors import ConfigurationError
+from tacit.logs import set_up
+from tacit.privacy.events import Relation, Unit
+from tacit.settings import Settings
+from tacit.trust.bundle import SiteBundle, load_site_bundle, warnings
+
+log = logging.getLogger(__name__)
+
+
+def stay(file: SiteFile, settings: Settings) -> None:
+    """Make the site ready and answer until a signal ends the process."""
+    set_up(file.log, file.name)
+    bundle = open_bundle(file)
+    for sentence in warnings(bundle):
+        log.warning("%s", sentence)
+    holdings = take_stock(file, settings)
+    log.info("ready for %s with model %s", holdings.card.name, holdings.prepared.model_sha256)
+    with open_ledger(
+        file.ledger,
+        file.data_set,
+        unit=Unit.RECORD,
+        relation=Relation.ADD_OR_REMOVE_ONE,
+        delta=file.limits.lifetime_delta,
+    ) as ledger:
+        site = make_site(file, holdings, ledger)
+        serve(
+            address=file.address,
+            ca=bundle.ca,
+            node_key=bundle.node_key,
+            app=build_client_app(lambda context: site),
+            name=file.name,
+            stop=threading.Event(),
+            on_state=_say,
+            heartbeat=file.heartbeat,
+        )
+
+
+def _say(state: ConnectionState) -> None:
+    log.info("the coordinator answers" if state is ConnectionState.CONNECTED else "no connection")
+
+
+def open_bundle(file: SiteFile) -> SiteBundle:
+    """Read the site's keys and check that they are this site's.
+
+    Raises
+    ------
+    TrustError
+        The bundle cannot be used.
+    ConfigurationError
+        It is another site's.
+    """
+    bundle = load_site_bundle(file.bundle)
+    if bundle.name != file.name:
+        raise ConfigurationError(
+            f"bundle={file.bundle}: belongs to {bundle.name!r}, and site.yaml is {file.name!r}'s"
+        )
+    return bundle

@@ -1,0 +1,119 @@
+"""The rounds of a deployed run: sites come late, go and come back, and the run goes on."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from server.checkpoint import save_checkpoint
+from server.deployed_settings import ServerSettings
+from server.history import epsilon_tables
+from server.joining import Joining
+from server.rounds import RoundOutcome, RunPlan, State, run_rounds
+from server.status import Phase, StatusBoard
+from strategies.build import build_strategy
+from tacit.errors import TooFewSitesError
+from tacit.experiment import Prepared
+from tacit.privacy.policy import Reason
+from tacit.runs import directory
+from tacit.runs.directory import RunDirectory
+from tacit.runs.results import Round
+from tacit.settings import RecordPrivacy
+
+log = logging.getLogger(__name__)
+
+USED_UP: Final = frozenset({Reason.BUDGET, Reason.TOO_MANY_ROUNDS})
+
+
+def rounds_left(
+    own: RunDirectory,
+    prepared: Prepared,
+    joining: Joining,
+    run: str,
+    state: State,
+    settings: ServerSettings,
+    board: StatusBoard,
+) -> tuple[State, list[str]]:
+    """Do the rounds that are left; when too many sites are lost, wait for them and try again."""
+    strategy = build_strategy(prepared.settings.strategy)
+    latest = state
+    # A round that was asked and then lost may have been charged: in this process, or in one before.
+    lost = sittings(own.path) - 1
+    privacy = prepared.settings.privacy
+    delta = privacy.delta if isinstance(privacy, RecordPrivacy) else 0.0
+
+    def who() -> tuple[RunPlan, Mapping[int, str]]:
+        joining.welcome()
+        plan = joining.planned()
+        return replace(plan, timeout=settings.round_timeout), joining.names_there()
+
+    def record(after: State, outcome: RoundOutcome) -> None:
+        nonlocal latest
+        spent = _spent(joining.planned(), after.round + lost, delta)
+        own.append(
+            Round(
+                round=outcome.round,
+                seconds=outcome.seconds,
+                cpu_seconds=outcome.cpu_seconds,
+                replied=outcome.replied,
+                failed=outcome.failed,
+                epsilon=spent,
+            )
+        )
+        save_checkpoint(own.path / directory.CHECKPOINT, run, after)
+        latest = after
+        board.round_done(
+            outcome.round,
+            replied=outcome.replied,
+            failed=outcome.failed,
+            seconds=outcome.seconds,
+            epsilon=spent,
+            metrics={},
+        )
+        _log_round(outcome, joining)
+
+    while latest.round < prepared.settings.training.rounds:
+        board.update(
+            lambda status: replace(status, phase=Phase.TRAINING if status.round else Phase.WAITING)
+        )
+        joining.gather(settings.wait)
+        try:
+            run_rounds(joining.grid, strategy, *who(), latest, record, who)
+        except TooFewSitesError as error:
+            if error.reasons and set(error.reasons.values()) <= USED_UP and latest.round:
+                return latest, [
+                    f"the run ends after round {latest.round}: a round that was charged was lost "
+                    "in a stop, and its budget is not given back"
+                ]
+            lost += 1
+            log.warning("%s; the round is tried again", error)
+            board.heard([], error.reasons)
+    return latest, []
+
+
+def _spent(plan: RunPlan, rounds: int, delta: float) -> dict[str, float]:
+    """ε of what each site was asked for so far: the most that it can have charged."""
+    tables, most = epsilon_tables(plan, delta), min(rounds, plan.rounds)
+    return {site: tables[site][most * each.steps] for site, each in plan.sites.items()}
+
+
+def sittings(path: Path) -> int:
+    """Count the processes that have worked on a run, this one included."""
+    with (path / "sittings").open("a+b") as file:
+        file.write(b".")
+        file.flush()
+        return file.tell()
+
+
+def _log_round(outcome: RoundOutcome, joining: Joining) -> None:
+    rounds = joining.planned().rounds
+    log.info(
+        "round %d of %d: %d sites in %.1f s",
+        outcome.round,
+        rounds,
+        len(outcome.replied),
+        outcome.seconds,
+    )
+    for site, reason in outcome.failed.items():
+        log.warning("round %d: %s is missing: %s", outcome.round, site, reason)

@@ -1,0 +1,156 @@
+"""What a run leaves: the final model, and the summary from which reports are made."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from server.rounds import RunPlan, State
+from tacit import __version__
+from tacit.experiment import Prepared
+from tacit.models.architecture import head_of
+from tacit.models.trainable import sha256_of
+from tacit.models.weights import save_weights
+from tacit.privacy.accounting import Accountant, epsilon
+from tacit.privacy.events import Event, GaussianSteps, Relation
+from tacit.runs.directory import MODEL
+from tacit.runs.evaluation import Evaluation
+from tacit.runs.results import (
+    Adversary,
+    DomainSummary,
+    Guarantee,
+    Mechanism,
+    ModelSummary,
+    Privacy,
+    ReportedAccountant,
+    Results,
+    Sampling,
+    SiteSpending,
+    Timing,
+)
+from tacit.settings import RecordPrivacy
+
+REPORTED = ReportedAccountant.PLD
+
+
+def summarise(
+    prepared: Prepared,
+    plan: RunPlan,
+    state: State,
+    spent: Mapping[str, Sequence[Event]],
+    evaluation: Evaluation,
+    timing: Timing,
+    notes: tuple[str, ...],
+    path: Path,
+    *,
+    simulation: bool,
+    simulated_noise: bool,
+) -> Results:
+    """Write the final model to the run directory and summarise the run.
+
+    Parameters
+    ----------
+    spent
+        What each site was charged: the ε that is reported follows from this and not from the plan.
+    evaluation
+        What the model is worth, as far as anybody may know.
+    simulation
+        Whether one machine held every site's data.
+    simulated_noise
+        Whether somebody could recompute the noise.
+    """
+    settings, card = prepared.settings, prepared.card
+    module = prepared.shared.module
+    digest = sha256_of(state.weights)
+    save_weights(
+        path / MODEL,
+        state.weights,
+        {
+            "format": "tacit/trained/1",
+            "weights_sha256": digest,
+            "belongs_to": prepared.model_sha256,
+            "architecture": {
+                "_target_": settings.model.architecture.target,
+                **settings.model.architecture.options,
+            },
+            "train": settings.model.train.value,
+            "pretraining": prepared.shared.pretraining,
+            "load": "tacit.models.weights.load_weights, then tacit.models.trainable.load_trainable "
+            "on a model of this architecture, pretraining and seed",
+            "seed": settings.seed,
+        },
+    )
+    return Results(
+        version=__version__,
+        experiment=settings.name,
+        seed=settings.seed,
+        rounds=state.round,
+        planned_rounds=plan.rounds,
+        weights_sha256=digest,
+        simulation=simulation,
+        domain=DomainSummary(
+            name=card.name,
+            title=card.title,
+            description=card.description,
+            unit_protected=card.unit_protected,
+            not_protected=card.not_protected,
+            public_pool=card.public_pool,
+            synthetic=card.synthetic,
+        ),
+        model=ModelSummary(
+            name=settings.model.architecture.name,
+            train=settings.model.train.value,
+            parameters_trained=sum(p.numel() for p in module.parameters() if p.requires_grad),
+            parameters_total=sum(p.numel() for p in module.parameters()),
+            parameters_head=sum(p.numel() for p in head_of(module).parameters()),
+            pretraining=prepared.shared.pretraining,
+        ),
+        strategy=settings.strategy.name,
+        evaluation=evaluation,
+        baselines={},
+        comparison=(),
+        calibration=None,
+        test_records={},
+        privacy=_privacy(prepared, plan, spent, simulated_noise=simulated_noise),
+        timing=timing,
+        notes=notes,
+    )
+
+
+def _privacy(
+    prepared: Prepared,
+    plan: RunPlan,
+    spent: Mapping[str, Sequence[Event]],
+    *,
+    simulated_noise: bool,
+) -> Privacy | None:
+    chosen = prepared.settings.privacy
+    if not isinstance(chosen, RecordPrivacy):
+        return None
+    sites = {}
+    for site, events in spent.items():
+        event = plan.sites[site].event()
+        steps = sum(e.steps for e in events if isinstance(e, GaussianSteps))
+        if not isinstance(event, GaussianSteps):
+            continue
+        sites[site] = SiteSpending(
+            epsilon=epsilon(events, chosen.delta, Accountant(REPORTED)),
+            epsilon_budget=plan.epsilons[site],
+            steps=steps,
+            sampling_rate=event.sampling_rate,
+            noise_multiplier=event.noise_multiplier,
+            clipping_norm=event.clipping_norm,
+        )
+    guarantee = Guarantee(
+        unit=chosen.unit,
+        relation=Relation.ADD_OR_REMOVE_ONE,
+        delta=chosen.delta,
+        adversary=Adversary.SERVER_AND_OTHER_SITES,
+        honest_sites=1,
+        mechanism=Mechanism.GAUSSIAN_AT_SITE,
+        sites=sites,
+    )
+    return Privacy(
+        accountant=REPORTED,
+        sampling=Sampling.POISSON,
+        simulated_noise=simulated_noise,
+        guarantees=(guarantee,),
+    )

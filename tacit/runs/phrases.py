@@ -1,0 +1,104 @@
+"""The sentences of which a guarantee in words is made, by what the run has."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from tacit.privacy.events import Relation, Unit
+from tacit.runs.results import Adversary, Mechanism, ReportedAccountant, Sampling
+
+UNIT: Final[Mapping[Unit, str]] = MappingProxyType(
+    {
+        Unit.RECORD: (
+            "One record ({unit_protected}). A person with several records at a site is not covered "
+            "as a whole by this ε; for one with a record at several sites, the ε and the δ of "
+            "these sites add up."
+        ),
+        Unit.PERSON: (
+            "One person: all rows at a site that share the declared person column "
+            "({unit_protected}). For a person present at several sites, the ε and the δ of these "
+            "sites add up."
+        ),
+        Unit.CLIENT: (
+            "One client: everything that one participant contributes to the run "
+            "({unit_protected}). Someone who owns several clients is not covered as a whole by "
+            "this ε."
+        ),
+    }
+)
+
+RELATION: Final[Mapping[Relation, str]] = MappingProxyType(
+    {
+        Relation.ADD_OR_REMOVE_ONE: (
+            "Add or remove one: the two data sets differ by the presence of one {unit}. Changing "
+            "a {unit} is removing it and adding another, and costs more than this ε."
+        ),
+        Relation.REPLACE_WITH_ZERO: (
+            "Replace with zero: the contribution of one {unit} is there or is replaced by zero. "
+            "That the {unit} took part stays visible."
+        ),
+    }
+)
+
+SAMPLING: Final[Mapping[Sampling, str]] = MappingProxyType(
+    {
+        Sampling.POISSON: (
+            "Poisson: each {unit} enters each step by a coin of its own, with a public rate "
+            "({rates}). The number of steps and the divisor are public constants that do not "
+            "follow the data. The server's choice of sites amplifies nothing."
+        ),
+    }
+)
+
+MECHANISM: Final[Mapping[Mechanism, str]] = MappingProxyType(
+    {
+        Mechanism.GAUSSIAN_AT_SITE: (
+            "{name} at each site ({source}; Abadi et al. 2016). In each step the contribution of "
+            "{taken} is shortened to an L2 norm of at most C, the contributions are summed, and "
+            "Gaussian noise of standard deviation σ × C is added to every coordinate of the sum "
+            "before anything else is done with it. What cannot be used counts as zero. σ, q, C and "
+            "the number of steps of each site are in the table."
+        ),
+    }
+)
+
+OWN_NOISE: Final = (
+    "Each site draws its noise itself, with a cryptographic generator that its own operating "
+    "system keys: nobody else draws it or knows it."
+)
+
+ACCOUNTANT: Final[Mapping[ReportedAccountant, str]] = MappingProxyType(
+    {
+        ReportedAccountant.PLD: (
+            "Privacy loss distributions (PLD), computed by the library dp-accounting over all "
+            "steps of the plan, which was fixed before the first round."
+        ),
+        ReportedAccountant.RDP: (
+            "Rényi differential privacy (RDP; Mironov 2017), computed by the library dp-accounting "
+            "over all steps of the plan, which was fixed before the first round."
+        ),
+    }
+)
+EXACT: Final = (
+    "Exact: without sampling, all steps of a site compose to one Gaussian with noise multiplier "
+    "σ / √steps (Dong, Roth and Su 2019, arXiv 1905.02383, corollary 3.3), and its ε is computed "
+    "by the library dp-accounting from the formula of Balle and Wang 2018 (arXiv 1805.06530, "
+    "theorem 8), with no discretisation. The plan was fixed before the first round."
+)
+
+LEDGER: Final = (
+    "ε here is the most that the coordinator asked of each site, in this run alone. The truth is "
+    "the site's own ledger, which stays at the site: every round is charged there before its data "
+    "are touched, never beyond the budget that it set aside for this run, and it counts all runs "
+    "over the life of the data set. How much that is together, the site can tell."
+)
+
+ADVERSARY: Final[Mapping[Adversary, str]] = MappingProxyType(
+    {
+        Adversary.SERVER_AND_OTHER_SITES: (
+            "The server, all other sites and whoever gets the model, together. They may know every "
+            "setting, every message that leaves the site, every model on the way, and all data but "
+            "the {unit} in question. The site that holds the {unit} sees it, and is trusted."
+        ),
+    }
+)
