@@ -23,7 +23,7 @@ demo: install ## Fine-tune the shared model across four hospitals and write a re
 	$(bin)/tacit-simulate
 
 test: install ## Run the tests
-	$(bin)/python -m pytest
+	$(bin)/python -m pytest -n auto --dist worksteal
 
 check: install ## Lint, formatting, types, and which folder may import which
 	$(bin)/ruff check .

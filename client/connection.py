@@ -1,7 +1,7 @@
 """All of the client's contact with Flower's non-public modules: the connection to the server.
 
-Written for Flower 1.41; `tests/unit/client/test_connection_version.py` fails when a newer one
-moves what is used here. Only messages come through it: no code is asked for, and none is taken.
+Written for Flower 1.41 and 1.42; `tests/unit/client/test_connection_version.py` fails when a newer
+one moves what is used here. Only messages come through it: no code is asked for, and none is taken.
 """
 
 import logging

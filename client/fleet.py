@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from flwr.app import Context, Message, RecordDict
 
 from client.connection import LARGEST, MOST, Connection, ConnectionState, Unreachable, Unwanted
+from strategies.objects import return_memory
 
 __all__ = ["HEARTBEAT", "ConnectionState", "serve"]
 
@@ -89,6 +90,7 @@ def serve(
             run, node = message.metadata.run_id, message.metadata.dst_node_id
             reply = app(message, Context(run, node, {"site": name}, state, {}))
             del message  # its arrays would be held while the reply's are sent
+            return_memory()
             _deliver(connection, reply, epoch, stop)
             del reply
 

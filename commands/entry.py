@@ -112,24 +112,44 @@ def _watching() -> Iterator[None]:
 
     Python calls handlers between two steps of the main thread, and counts two signals that came
     within one step as one. What it writes to a wake-up descriptor it writes at once.
+
+    A signal that ends the command leaves the watcher on, until the next command in this process: a
+    shutdown that waits for a thread is such a call too.
     """
+    if _left_on:
+        _left_on.pop()()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_count, args=(reading,), name="ctrl-c", daemon=True).start()
-    try:
-        yield
-    finally:
+    threading.Thread(target=_watch, args=(reading,), name="ctrl-c", daemon=True).start()
+
+    def stop() -> None:
         signal.set_wakeup_fd(before)
         os.close(writing)
 
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        _left_on.append(stop)
+        raise
+    except BaseException:
+        stop()
+        raise
+    else:
+        stop()
 
-def _count(reading: int) -> None:
+
+_left_on: list[Callable[[], None]] = []
+"""Stops the watcher of a command that a signal ended."""
+
+
+def _watch(reading: int) -> None:
     # A signal that this thread took would not wake the main thread.
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    came = 0
+    leaving = False
     with open(reading, "rb", buffering=0) as numbers:
         while some := numbers.read(64):
-            came += some.count(signal.SIGINT)
-            if came > 1:
-                _end(signal.SIGINT, None)
+            for number in some:
+                if leaving and number == signal.SIGINT:
+                    _end(number, None)
+                leaving = leaving or number in (signal.SIGINT, signal.SIGTERM)

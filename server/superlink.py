@@ -1,7 +1,7 @@
 """All of the server's contact with Flower's non-public modules: its mail and its Fleet API.
 
-Written for Flower 1.41; `tests/unit/server/test_superlink_version.py` fails when a newer one moves
-what is used here (and in `strategies/objects.py`, which the sites share).
+Written for Flower 1.41 and 1.42; `tests/unit/server/test_superlink_version.py` fails when a newer
+one moves what is used here (and in `strategies/objects.py`, which the sites share).
 
 All state is in memory. A node's id follows from its key, and who is enrolled is said at every
 start: nothing has to outlive the process, and no update can be left on a disk.
@@ -55,7 +55,7 @@ from flwr.superlink.servicer.fleet import fleet_handlers as handlers
 from google.protobuf.message import DecodeError
 
 from server.guard import Guard, Member, caller
-from strategies.objects import ids, pack, unpack
+from strategies.objects import ids, pack, return_memory, unpack
 from tacit.errors import ConfigurationError
 
 __all__ = ["Mailbox", "Run", "guarded", "node_of"]
@@ -371,6 +371,7 @@ class Mailbox(InMemoryLinkState):
                 log.warning("site %s: a reply that nobody waits for: not taken", who.site)
                 return False, []
             self.object_store.delete(request)
+            return_memory()
             before = self._incoming.get(request)
             room = self._most if before is None else before.room
             incoming = _Incoming(request, who.node, message, ids(object_tree), set(missing), room)

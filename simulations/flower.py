@@ -1,6 +1,7 @@
 """All of the simulation's contact with Flower's non-public modules.
 
-Written for Flower 1.41; `tests/unit/simulations/test_flower.py` fails when a newer one moves them.
+Written for Flower 1.41 and 1.42; `tests/unit/simulations/test_flower.py` fails when a newer one
+moves them.
 """
 
 from collections.abc import Iterator

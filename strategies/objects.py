@@ -113,6 +113,16 @@ def unpack(root: str, contents: dict[str, bytes], most: int) -> RecordDict:
     return message.content
 
 
+def return_memory() -> None:
+    """Give the system back what is free: glibc keeps it in every thread's own heap.
+
+    Without it a large message takes up to twice the memory: what its chunks held is not used again
+    for its arrays.
+    """
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
+
+
 def _arrays(contents: dict[str, bytes], most: int) -> Iterator[tuple[str, InflatableObject]]:
     """Join the chunks of every array; a chunk goes as soon as no array needs it."""
     heads = {name: get_object_head_values_from_object_content(c) for name, c in contents.items()}
@@ -135,7 +145,7 @@ def _arrays(contents: dict[str, bytes], most: int) -> Iterator[tuple[str, Inflat
                 freed += len(contents.pop(chunk))
         if freed > _LARGE:
             freed = 0
-            _return_memory()
+            return_memory()
         yield name, _checked(Array(body["dtype"], tuple(body["shape"]), body["stype"], data))
 
 
@@ -166,12 +176,6 @@ def _checked(array: Array) -> Array:
     if not plain or size != len(array.data) - head.tell():
         raise ValueError(f"an array says it is {dtype} of shape {shape}, and is not")
     return array
-
-
-def _return_memory() -> None:
-    """Give freed chunks back: glibc keeps them, in every thread's own heap, beside the arrays."""
-    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        trim(0)
 
 
 def _check_size(content: RecordDict, most: int) -> None:

@@ -13,7 +13,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from client import connection
 
-TRIED = ("1.41",)
+TRIED = ("1.41", "1.42")
 """Versions that the adapter was tried with."""
 MOVED = (
     "Flower {found} moved {what}, on which client/connection.py leans: look where it went, mend "

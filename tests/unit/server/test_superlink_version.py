@@ -15,7 +15,7 @@ from superlink_example import mailbox
 import server.superlink
 import strategies.objects
 
-TRIED = ("1.41",)
+TRIED = ("1.41", "1.42")
 """Versions that the adapter was tried with."""
 ADAPTERS = [Path(server.superlink.__file__), Path(strategies.objects.__file__)]
 MOVED = (
