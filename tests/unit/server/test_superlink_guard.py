@@ -260,6 +260,7 @@ def test_a_body_that_does_not_come(guard, monkeypatch):
             node=Node(node_id=NODES["north"]), messages_list=[ProtoMessage()]
         ).SerializeToString(),
     ],
+    ids=["no protobuf", "nothing", "no message", "an empty message"],
 )
 def test_what_is_no_flower_message(guard, body):
     activate(guard)

@@ -158,7 +158,7 @@ def test_signed_nonsense_is_refused(key, value):
         ("node", "AAAA"),
         ("node", "not base64"),
         ("identity", None),
-        ("watch", member("county").identity.hex()),
+        pytest.param("watch", member("county").identity.hex(), id="watch-another key's"),
         ("valid_until", None),
         ("revoked", False),
     ],
