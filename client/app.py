@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -13,6 +15,8 @@ from tacit.messages import END, ENROL, RESERVE
 from tacit.privacy.policy import Reason
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FAULTS = (
     ArithmeticError,
@@ -38,18 +42,7 @@ def build_client_app(site_of: Callable[[Context], Site]) -> ClientApp:
     app = ClientApp()
 
     def answer(work: Callable[[Site, Message], Message]) -> Callable[[Message, Context], Message]:
-        def answered(message: Message, context: Context) -> Message:
-            try:
-                return work(site_of(context), message)
-            except RefusedError as error:
-                log.warning("refused: %s", error)
-                return door.refuse(message, error.reason)
-            except FAULTS as error:
-                # What broke may depend on the data: the site's terminal hears it, nobody else.
-                log.exception("could not answer", exc_info=error)
-                return door.refuse(message, Reason.NOT_AVAILABLE)
-
-        return answered
+        return lambda message, context: guarded(message, lambda: work(site_of(context), message))
 
     app.query(ENROL)(answer(introduce))
     app.query(RESERVE)(answer(reserve))
@@ -58,8 +51,25 @@ def build_client_app(site_of: Callable[[Context], Site]) -> ClientApp:
     return app
 
 
+def guarded(message: Message, work: Callable[[], T]) -> T | Message:
+    """Do a part of a site's work on a message; what is refused or breaks becomes a refusal."""
+    try:
+        return work()
+    except RefusedError as error:
+        log.warning("refused: %s", error)
+        return door.refuse(message, error.reason)
+    except FAULTS as error:
+        # What broke may depend on the data: the site's terminal hears it, nobody else.
+        log.exception("could not answer", exc_info=error)
+        return door.refuse(message, Reason.NOT_AVAILABLE)
+
+
 def _train(site: Site, message: Message) -> Message:
     admitted = admit(site, message)
     if isinstance(admitted, Message):
         return admitted
-    return release(site, message, admitted, learn(site, admitted))
+    weights = learn(site, admitted)
+    # What came is not held beside what goes: either may be a gigabyte.
+    admitted = replace(admitted, weights={})
+    message.content.clear()
+    return release(site, message, admitted, weights)

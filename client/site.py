@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from flwr.app import Message
+from flwr.app import ArrayRecord, ConfigRecord, Message
 from torch import nn
 
 from client import door
 from client.allowed import Allowed
-from strategies.records import from_record
+from strategies.records import Record, from_record, record_in
 from tacit.domains.domain import Examples
 from tacit.errors import ConfigurationError, ModelError, RefusedError
 from tacit.learning.local import Compute, train_round
@@ -89,9 +89,9 @@ def introduce(site: Site, message: Message) -> Message:
     RefusedError
         The coordinator says what the run is about, and this site does not take part in such.
     """
-    if CONFIG in message.content.config_records:
+    if (config := record_in(message.content, CONFIG, ConfigRecord)) is not None:
         try:
-            terms = Terms.from_config(dict(message.content.config_records[CONFIG]))
+            terms = Terms.from_config(dict(config))
         except ConfigurationError as error:
             raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
         site.allowed.check(terms)
@@ -116,7 +116,7 @@ def end(site: Site, message: Message) -> Message:
     RefusedError
         The run is not reserved here.
     """
-    config = message.content.config_records.get(CONFIG)
+    config = record_in(message.content, CONFIG, ConfigRecord)
     run = None if config is None else config.get("run")
     if not isinstance(run, str):
         raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: a request to end names no run")
@@ -133,7 +133,7 @@ def reserve(site: Site, message: Message) -> Message:
         With a reason from the closed list; nothing was set aside.
     """
     try:
-        request = RunRequest.from_config(dict(message.content.config_records[CONFIG]))
+        request = RunRequest.from_config(dict(_there(message, CONFIG, ConfigRecord)))
         event = request.plan.event()
         plan = Plan(
             run=request.run,
@@ -164,9 +164,9 @@ def admit(site: Site, message: Message) -> Admitted | Message:
         With a reason from the closed list; nothing was spent.
     """
     try:
-        config = message.content.config_records[CONFIG]
+        config = _there(message, CONFIG, ConfigRecord)
         request = TrainRequest.from_config(dict(config))
-        weights = from_record(message.content.array_records[ARRAYS])
+        weights = from_record(_there(message, ARRAYS, ArrayRecord))
     except (ConfigurationError, KeyError, ValueError, TypeError) as error:
         raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
     site.allowed.check_model(request.model)
@@ -207,16 +207,28 @@ def learn(site: Site, admitted: Admitted) -> Weights:
             on_step=count,
         )
     except (KeyboardInterrupt, SystemExit):
-        if begun < admitted.request.plan.steps:
-            site.ledger.settle(admitted.charge, begun)
+        settle(site, admitted, begun)
         raise
     return trainable_weights(site.model)
+
+
+def settle(site: Site, admitted: Admitted, begun: int) -> None:
+    """Give back the steps of a round that never began, because of a stop from outside."""
+    if begun < admitted.request.plan.steps:
+        site.ledger.settle(admitted.charge, begun)
 
 
 def release(site: Site, message: Message, admitted: Admitted, weights: Weights) -> Message:
     """Hand the weights to the door with the charge that pays for them."""
     leaving = door.Release(weights, admitted.charge, site.ledger.receipt())
     return door.release(site.ledger, message, leaving)
+
+
+def _there(message: Message, key: str, kind: type[Record]) -> Record:
+    found = record_in(message.content, key, kind)
+    if found is None:
+        raise KeyError(f"a request has no {key}")
+    return found
 
 
 def seeded_streams(seed: int, site: str) -> Streams:

@@ -16,10 +16,11 @@ from server.rounds import RunPlan
 from simulations.experiment import Arm, Experiment, noise_seed
 from simulations.flower import identity_kept
 from simulations.grid import LocalGrid, loop_engine
+from simulations.stacked import stacked_engine
 from tacit.privacy.events import Event, Relation, Unit
 from tacit.privacy.ledger import Ledger
 from tacit.privacy.policy import Policy
-from tacit.settings import RecordPrivacy
+from tacit.settings import EngineKind, RecordPrivacy
 
 
 class Cohort(Protocol):
@@ -78,7 +79,13 @@ def in_process(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Local
         def site_of(context: Context) -> Site:
             return sites[str(context.node_config["site"])]
 
-        grid = LocalGrid(sites, loop_engine(build_client_app(site_of)))
+        app = build_client_app(site_of)
+        engine = (
+            loop_engine(app)
+            if experiment.settings.engine.kind is EngineKind.LOOP
+            else stacked_engine(app, sites, private=isinstance(arm.privacy, RecordPrivacy))
+        )
+        grid = LocalGrid(sites, engine)
         yield LocalCohort(grid, grid.names, ledgers)
 
 

@@ -125,6 +125,15 @@ class Precision(StrEnum):
     FP16 = "fp16"
 
 
+class EngineKind(StrEnum):
+    """How simulated sites are trained."""
+
+    STACKED = "stacked"
+    """A whole cohort in one computation, where the model allows it; else as `LOOP`."""
+    LOOP = "loop"
+    """One site after another, by Opacus: the reference."""
+
+
 @with_config(_STRICT)
 @dataclass(frozen=True)
 class EngineSettings:
@@ -133,7 +142,7 @@ class EngineSettings:
     Parameters
     ----------
     kind
-        'loop': one site after another.
+        Whether a cohort trains at once. A site of a deployment trains by itself, whatever it says.
     device
         'auto' takes a GPU where there is one, else the CPU; or a name that torch knows.
     precision
@@ -146,7 +155,7 @@ class EngineSettings:
         CPU threads of torch; the same number gives the same bits.
     """
 
-    kind: Literal["loop"]
+    kind: EngineKind
     device: str = "auto"
     precision: Precision = Precision.FP32
     microbatch: Count | None = None

@@ -18,13 +18,9 @@ import torch
 from torch import nn
 
 from tacit.domains.domain import Examples
-from tacit.learning.per_example import PerExampleGradients, usable_losses
+from tacit.learning.per_example import PerExampleGradients, norms_of, usable_losses
 from tacit.learning.plan import RoundPlan
-from tacit.privacy.randomness import Stream
-
-_ENTRIES_AT_ONCE = 1 << 14
-"""Entries of a gradient whose squares are summed in fp32. On a CPU torch's norm falls short where
-they are many, by 0.5 % at 20 million, and a norm too small leaves a gradient too long."""
+from tacit.privacy.randomness import Stream, normals_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +116,7 @@ def clipped_sum(
         return sums
     with PerExampleGradients(model, compute.precision, compute.loss_scale) as per_example:
         for gradients in _in_passes(per_example, features, targets, compute.microbatch):
-            norms = _norms(gradients)
+            norms = norms_of(gradients)
             # A norm that overflows belongs to a gradient that cannot be scaled: it becomes zero.
             factors = torch.where(
                 torch.isfinite(norms), clipping_norm / norms.clamp(min=clipping_norm), 0
@@ -183,15 +179,6 @@ def _in_passes(
         start += size
 
 
-def _norms(gradients: list[torch.Tensor]) -> torch.Tensor:
-    """Return the L2 norm [n] of each example's gradients [n, ...] taken together."""
-    squares = torch.zeros(len(gradients[0]), dtype=torch.float64, device=gradients[0].device)
-    for gradient in gradients:
-        for part in torch.split(gradient.reshape(len(gradient), -1), _ENTRIES_AT_ONCE, 1):
-            squares += torch.linalg.vector_norm(part, dim=1).double().square()
-    return squares.sqrt().float()
-
-
 @contextmanager
 def _random_layers(stream: Stream, device: torch.device) -> Iterator[None]:
     """Let layers that draw from torch's global generators draw what `stream` fixes."""
@@ -203,9 +190,6 @@ def _random_layers(stream: Stream, device: torch.device) -> Iterator[None]:
 
 def _add_noise(sums: list[torch.Tensor], noise: Stream, deviation: float) -> None:
     """Add independent Gaussian noise of standard deviation σC to every coordinate."""
-    drawn = noise.normals(sum(total.numel() for total in sums))
-    start = 0
-    for total in sums:
-        part = drawn[start : start + total.numel()].view(total.shape)
-        total.add_(part.to(total.device, torch.float32), alpha=deviation)
-        start += total.numel()
+    drawn = normals_for(noise, [total.numel() for total in sums])
+    for total, part in zip(sums, drawn, strict=True):
+        total.add_(part.view(total.shape).to(total.device), alpha=deviation)

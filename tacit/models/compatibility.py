@@ -60,7 +60,7 @@ def _refused_layers(model: nn.Module) -> list[str]:
     return complaints
 
 
-def _targets_for(model: nn.Module, examples: torch.Tensor) -> torch.Tensor:
+def made_up_targets(model: nn.Module, examples: torch.Tensor) -> torch.Tensor:
     """Make up targets: a class each, or a number each where the model gives a single score."""
     with torch.no_grad():
         scores = model(examples)
@@ -91,7 +91,7 @@ def _compare_with_autograd(model: nn.Module, inputs: tuple[int, ...]) -> None:
     try:
         with PerExampleGradients(model) as per_example:
             _still(model)
-            targets = _targets_for(model, examples)
+            targets = made_up_targets(model, examples)
             batched = per_example(examples, targets)
         for row in range(3):
             one = slice(row, row + 1)

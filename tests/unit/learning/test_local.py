@@ -31,7 +31,7 @@ from private_step import (
 from torch import nn
 
 from tacit.domains.domain import Examples
-from tacit.learning import local
+from tacit.learning import local, per_example
 
 models = st.tuples(
     st.sampled_from(("linear", "mlp")),
@@ -121,7 +121,7 @@ def test_a_norm_is_not_too_small_however_many_entries_there_are(shape):
     parts = [gradient[:, :2], gradient[:, 2:]]
     # 0.1 is not exact in fp32; each of the sums of 2**14 squares is within 1e-5.
     expected = gradient[0].numel() ** 0.5 * gradient.flatten()[0].item()
-    for norm in local._norms(parts).tolist():
+    for norm in per_example.norms_of(parts).tolist():
         assert norm == pytest.approx(expected, rel=1e-5)
 
 

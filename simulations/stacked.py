@@ -1,0 +1,155 @@
+"""The engine that trains a whole cohort at once: admit one by one, learn together, release."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from flwr.app import Context, Message, MessageType
+
+from client.app import FAULTS, guarded
+from client.site import Admitted, Site, admit, learn, release, settle
+from simulations.grid import Engine, loop_engine
+from tacit.domains.domain import Examples
+from tacit.learning.stacked.cohort import Member, Sums, train_cohort
+from tacit.learning.stacked.frozen import Split, split
+from tacit.learning.stacked.trial import choose
+from tacit.models.trainable import Weights
+
+log = logging.getLogger(__name__)
+
+App = Callable[[Message, Context], Message]
+
+
+def stacked_engine(app: App, sites: Mapping[str, Site], *, private: bool) -> Engine:
+    """Return the engine that trains cohorts at once, or the loop where the model does not allow it.
+
+    Parameters
+    ----------
+    app
+        Answers one message.
+    sites
+        The sites, by name; they share one model.
+    private
+        Whether the run clips each example's gradient.
+    """
+    some = next(iter(sites.values()))
+    inputs = tuple(some.data.features.shape[1:])
+    frozen = split(some.model, inputs, some.compute)
+    model, inputs = (frozen.head, frozen.inputs) if frozen else (some.model, inputs)
+    chosen = choose(model, inputs, some.compute, private=private)
+    for reason in chosen.reasons:
+        log.info("engine: not %s", reason)
+    if chosen.sums_of is None:
+        return loop_engine(app)
+    return StackedEngine(app, sites, _Cohorts(sites, frozen, chosen.sums_of))
+
+
+class StackedEngine:
+    """Answers a cohort's messages; those that ask to train are answered by one computation."""
+
+    def __init__(self, app: App, sites: Mapping[str, Site], cohorts: "_Cohorts") -> None:
+        self._app = app
+        self._sites = sites
+        self._cohorts = cohorts
+
+    def __call__(self, cohort: Sequence[tuple[Message, Context]]) -> list[Message]:
+        """Answer messages in their order."""
+        replies: dict[int, Message] = {}
+        work: dict[int, tuple[Site, Message, Admitted]] = {}
+        for place, (message, context) in enumerate(cohort):
+            if message.metadata.message_type != MessageType.TRAIN:
+                replies[place] = self._app(message, context)
+                continue
+            site = self._sites[str(context.node_config["site"])]
+            found = guarded(message, partial(admit, site, message))
+            if isinstance(found, Message):
+                replies[place] = found
+            else:
+                work[place] = (site, message, found)
+        trained = self._learn([(site, admitted) for site, _, admitted in work.values()])
+        for (place, (site, message, admitted)), learnt in zip(work.items(), trained, strict=True):
+            replies[place] = guarded(message, partial(_release, site, message, admitted, learnt))
+        return [replies[place] for place in range(len(cohort))]
+
+    def _learn(self, work: Sequence[tuple[Site, Admitted]]) -> Sequence[Weights | None]:
+        """Train together; None for each where that breaks, so that each is trained alone."""
+        if not work:
+            return []
+        try:
+            return self._cohorts.learn(work)
+        except FAULTS as error:
+            # Whose data it was is found by training each alone: the others lose nothing.
+            log.warning("a cohort is trained one site after another: %s", error)
+            return [None] * len(work)
+
+
+def _release(site: Site, message: Message, admitted: Admitted, learnt: Weights | None) -> Message:
+    return release(site, message, admitted, learn(site, admitted) if learnt is None else learnt)
+
+
+class _Cohorts:
+    """The rows of all sites, on the device, and what trains on them.
+
+    Where only the head trains the rows are those features that the frozen part makes of each.
+    """
+
+    def __init__(self, sites: Mapping[str, Site], frozen: Split | None, sums_of: Sums) -> None:
+        self._sums_of = sums_of
+        self._prefix = f"{frozen.prefix}." if frozen else ""
+        self._compute = next(iter(sites.values())).compute
+        rows = []
+        self._first: dict[str, int] = {}
+        start = 0
+        for name, site in sites.items():
+            rows.append(frozen.features(site.data, self._compute) if frozen else site.data)
+            self._first[name] = start
+            start += len(site.data)
+        together = Examples.together(rows)
+        device = self._compute.device
+        self._rows = Examples(together.features.to(device), together.targets.to(device))
+
+    def learn(self, work: Sequence[tuple[Site, Admitted]]) -> list[Weights]:
+        """Train for one round what each site has admitted; return each one's trainable weights.
+
+        A stop from outside settles every charge down to the steps that had begun.
+        """
+        begun = 0
+
+        def count(steps: int) -> None:
+            nonlocal begun
+            begun = steps
+
+        try:
+            trained = train_cohort(
+                self._sums_of,
+                self._rows,
+                [self._member(site, admitted) for site, admitted in work],
+                self._starts([admitted.weights for _, admitted in work]),
+                self._compute.microbatch,
+                count,
+            )
+        except (KeyboardInterrupt, SystemExit):
+            for site, admitted in work:
+                settle(site, admitted, begun)
+            raise
+        found = {self._prefix + name: values.cpu().numpy() for name, values in trained.items()}
+        return [{name: found[name][k] for name in found} for k in range(len(work))]
+
+    def _member(self, site: Site, admitted: Admitted) -> Member:
+        number = admitted.request.round
+        return Member(
+            self._first[site.name],
+            len(site.data),
+            admitted.request.plan,
+            site.streams(number, "coins"),
+            site.streams(number, "noise"),
+        )
+
+    def _starts(self, weights: Sequence[Weights]) -> dict[str, torch.Tensor]:
+        return {
+            name.removeprefix(self._prefix): torch.stack(
+                [torch.from_numpy(own[name]) for own in weights]
+            ).to(self._compute.device)
+            for name in weights[0]
+        }

@@ -1,0 +1,1 @@
+"""Many sites trained as one batched computation, per-example clipping included."""

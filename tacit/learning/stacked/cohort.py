@@ -1,0 +1,184 @@
+"""A round of training for many sites at once: what `tacit.learning.local` does for one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tacit.domains.domain import Examples
+from tacit.errors import ConfigurationError
+from tacit.learning.plan import RoundPlan
+from tacit.learning.stacked.gradients import Batch
+from tacit.privacy.randomness import Stream
+
+Sums = Callable[
+    [Mapping[str, torch.Tensor], Batch, torch.Tensor | None], Mapping[str, torch.Tensor]
+]
+"""Gives each site's summed gradients from weights [K, *shape], a batch, and each C or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One site of a cohort.
+
+    Parameters
+    ----------
+    first, size
+        Where its rows are among those of all sites, and how many.
+    plan
+        What it computes.
+    coins, noise
+        Streams for its Poisson samples and its noise.
+    """
+
+    first: int
+    size: int
+    plan: RoundPlan
+    coins: Stream
+    noise: Stream
+
+
+def train_cohort(
+    sums_of: Sums,
+    rows: Examples,
+    members: Sequence[Member],
+    weights: Mapping[str, torch.Tensor],
+    microbatch: int | None = None,
+    on_step: Callable[[int], None] = lambda begun: None,
+) -> dict[str, torch.Tensor]:
+    """Train every site of a cohort for one round.
+
+    A site's steps, sampling rate, divisor, learning rate, C, σ and μ are its own.
+
+    Parameters
+    ----------
+    sums_of
+        Computes summed gradients: see `tacit.learning.stacked.gradients.stacked_sums`.
+    rows
+        The rows of all sites, on the device.
+    members
+        The sites; all with privacy, or all without.
+    weights
+        Where each begins: [K, *shape] by name, on the device.
+    microbatch
+        Most examples of all sites in one pass (at least one of each); None for all at once.
+    on_step
+        Called with the number of steps begun, before each step touches data.
+
+    Returns
+    -------
+    dict
+        Each site's trained weights [K, *shape], as views of one tensor.
+    """
+    private = _all_private(members)
+    columns = _Columns(members, rows.features.device)
+    flat = torch.cat([value.reshape(len(members), -1) for value in weights.values()], 1)
+    values = _views(flat, weights)
+    first = flat.clone() if columns.proximal is not None else None
+    drawn = _draw(members)
+    for step, picked in enumerate(drawn, start=1):
+        on_step(step)
+        batch = _batch(rows, members, picked, columns)
+        total = torch.zeros_like(flat)
+        for part in batch.passes(microbatch):
+            sums = sums_of(values, part, columns.clips if private else None)
+            total += torch.cat([sums[name].reshape(len(members), -1) for name in values], 1)
+        if private:
+            _add_noise(total, members, step)
+        rate = columns.rates * (step <= columns.steps)
+        if first is not None and columns.proximal is not None:
+            # w - ημ(w - w₀), eq. 2 of Li et al. 2020: see tacit.learning.local.
+            pulls = columns.proximal * (step <= columns.steps)
+            flat.lerp_(first, pulls.unsqueeze(1).expand_as(flat))
+        flat.addcmul_(total, rate.unsqueeze(1), value=-1)
+    return values
+
+
+class _Columns:
+    """What differs between sites, as a column [K] each."""
+
+    def __init__(self, members: Sequence[Member], device: torch.device) -> None:
+        plans = [member.plan for member in members]
+
+        def column(values: Sequence[float]) -> torch.Tensor:
+            return torch.tensor(values, dtype=torch.float32, device=device)
+
+        self.steps = torch.tensor([plan.steps for plan in plans], device=device)
+        self.rates = column([plan.learning_rate / plan.divisor for plan in plans])
+        self.clips = column([plan.clipping_norm or 0.0 for plan in plans])
+        self.proximal = (
+            column([plan.learning_rate * plan.proximal_mu for plan in plans])
+            if any(plan.proximal_mu for plan in plans)
+            else None
+        )
+        sizes = torch.tensor([member.size for member in members])
+        firsts = torch.tensor([member.first for member in members])
+        self.site = torch.arange(len(members)).repeat_interleave(sizes)
+        before = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+        self.row = torch.arange(len(self.site)) - before + firsts.repeat_interleave(sizes)
+
+
+def _all_private(members: Sequence[Member]) -> bool:
+    private = {member.plan.clipping_norm is not None for member in members}
+    if len(private) > 1:
+        raise ConfigurationError("a cohort trains with privacy or without: these sites do both")
+    return private.pop()
+
+
+def _draw(members: Sequence[Member]) -> torch.Tensor:
+    """Toss every site's coins for all its steps: bool [steps, rows of all members]."""
+    steps = max(member.plan.steps for member in members)
+    found = torch.zeros(steps, sum(member.size for member in members), dtype=torch.bool)
+    start = 0
+    for member in members:
+        # Coins follow one another: a site's are those that it would toss step by step.
+        own = member.plan.steps
+        tossed = member.coins.coins(own * member.size, member.plan.sampling_rate)
+        found[:own, start : start + member.size] = tossed.view(own, member.size)
+        start += member.size
+    return found
+
+
+def _batch(
+    rows: Examples, members: Sequence[Member], picked: torch.Tensor, columns: _Columns
+) -> Batch:
+    """Gather the rows that a step has drawn, padded to the site that drew most."""
+    chosen = picked.nonzero().squeeze(1)
+    site = columns.site[chosen]
+    counts = site.bincount(minlength=len(members))
+    width = max(1, int(counts.max()))
+    place = torch.arange(len(chosen)) - (counts.cumsum(0) - counts)[site]
+    numbers = torch.zeros(len(members), width, dtype=torch.int64)
+    present = torch.zeros(len(members), width, dtype=torch.bool)
+    numbers[site, place] = columns.row[chosen]
+    present[site, place] = True
+    device = rows.features.device
+    if not len(chosen):
+        features, targets = rows.features, rows.targets
+        shape = present.shape
+        empty = features.new_zeros(*shape, *features.shape[1:]), targets.new_zeros(shape)
+        return Batch(*empty, present.to(device))
+    numbers = numbers.to(device)
+    return Batch(rows.features[numbers], rows.targets[numbers], present.to(device))
+
+
+def _add_noise(total: torch.Tensor, members: Sequence[Member], step: int) -> None:
+    """Add each site's own Gaussian noise of standard deviation σC to its sums [K, P]."""
+    for site, member in enumerate(members):
+        plan = member.plan
+        if plan.noise_multiplier is None or plan.clipping_norm is None or step > plan.steps:
+            continue
+        drawn = member.noise.normals(total.shape[1])
+        deviation = plan.noise_multiplier * plan.clipping_norm
+        total[site].add_(drawn.to(total.device), alpha=deviation)
+
+
+def _views(flat: torch.Tensor, like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """View columns of [K, P] as weights [K, *shape]."""
+    found, start = {}, 0
+    for name, value in like.items():
+        width = value[0].numel()
+        # A view, whose writes are the writes of `flat`.
+        found[name] = flat[:, start : start + width].view(value.shape)
+        start += width
+    return found

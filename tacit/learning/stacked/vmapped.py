@@ -1,0 +1,56 @@
+"""The same sums by torch's own `vmap`, for a model that does something the rules do not know.
+
+It keeps every example's gradient, so it takes more memory and time than
+`tacit.learning.stacked.gradients.stacked_sums`.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from tacit.learning.per_example import usable_losses
+from tacit.learning.stacked.gradients import Batch, clipped_totals
+from tacit.learning.stacked.tape import Direct
+
+
+def vmapped_sums(
+    model: nn.Module,
+    values: Mapping[str, torch.Tensor],
+    batch: Batch,
+    clipping_norms: torch.Tensor | None,
+    precision: torch.dtype = torch.float32,
+    loss_scale: float = 1.0,
+) -> dict[str, torch.Tensor]:
+    """Sum each site's gradients: see `tacit.learning.stacked.gradients.stacked_sums`.
+
+    Raises
+    ------
+    RuntimeError
+        torch cannot vectorise the model.
+    """
+
+    def loss_of(
+        own: Mapping[str, torch.Tensor], features: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        def scores_of(rows: torch.Tensor) -> torch.Tensor:
+            scores: torch.Tensor = torch.func.functional_call(model, dict(own), (rows,))
+            return scores
+
+        losses, usable = usable_losses(
+            scores_of, features.unsqueeze(0), target.unsqueeze(0), precision
+        )
+        return losses.sum() * loss_scale, usable
+
+    one = torch.func.grad(loss_of, has_aux=True)
+    every = torch.func.vmap(torch.func.vmap(one, (None, 0, 0)), (0, 0, 0))
+    found, usable = every(dict(values), batch.features, batch.targets)
+    present = usable.flatten() & batch.present.flatten()
+    uses = {
+        name: [Direct(gradient.detach().flatten(0, 1).float() / loss_scale)]
+        for name, gradient in found.items()
+    }
+    if clipping_norms is None:
+        factors = present.float().view(batch.present.shape)
+        return {name: use.weighted_sum(factors) for name, (use,) in uses.items()}
+    return clipped_totals(uses, present, clipping_norms, values)
