@@ -9,31 +9,22 @@ median after the first, from results.json.
 
 import argparse
 import json
-import os
-import re
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.processes import ROOT, Deployment, Processes, scratch, stopped
 from benchmarks.report import print_json
 from tacit.errors import TacitError
 
 SITES: Final = ("county", "referral")
 SIZES: Final = {"1k": (64, 499), "1m": (4, 499_999)}
 """Hidden width and width before the head: a head of 1,000 and of 1,000,000 parameters."""
-PATIENCE: Final = 600.0
-ROOT: Final = Path(__file__).parents[1]
+LONG: Final = 600.0
 
 
 def words(size: str, rounds: int) -> list[str]:
@@ -49,148 +40,68 @@ def words(size: str, rounds: int) -> list[str]:
     ]
 
 
-class Processes:
-    """Processes that work in one folder and are stopped together."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._started: list[subprocess.Popen[bytes]] = []
-        self.environment = os.environ | {
-            "OMP_NUM_THREADS": "1",
-            "XDG_STATE_HOME": str(folder / "state"),
-            "FLWR_HOME": str(folder / "flower"),
-            "FLWR_TELEMETRY_ENABLED": "0",
-            "FLWR_DISABLE_UPDATE_CHECK": "1",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        }
-
-    def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
-        """Start a process in a session of its own, its output in a file."""
-        with (self.folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=self.environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._started.append(process)
-        return process
-
-    def run(self, *command: str) -> str:
-        """Run a command to its end."""
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise TacitError(f"{' '.join(command)} failed: {done.stdout}{done.stderr}")
-        return done.stdout
-
-    def until(self, done: Callable[[], bool]) -> None:
-        """Look again and again; whatever has failed meanwhile ends the benchmark."""
-        limit = time.monotonic() + PATIENCE
-        while not done():
-            if time.monotonic() > limit or any(p.poll() for p in self._started):
-                raise TacitError(f"it did not come to its end:\n{self.logs()}")
-            time.sleep(0.1)
-
-    def logs(self) -> str:
-        """Return the ends of all logs."""
-        return "\n".join(path.read_text()[-2000:] for path in sorted(self.folder.glob("*.log")))
-
-    def stop(self) -> None:
-        """Stop everything that was started, and what that has started."""
-        for process in reversed(self._started):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-@contextmanager
-def processes() -> Iterator[Processes]:
-    """Give a folder and processes for it."""
-    with tempfile.TemporaryDirectory() as folder:
-        running = Processes(Path(folder))
-        try:
-            yield running
-        finally:
-            running.stop()
-
-
 def ours(size: str, rounds: int) -> float:
     """Measure a round of tacit-server and two of tacit-client."""
-    with processes() as running:
-        sites = [word for site in SITES for word in ("--site", site)]
-        running.run("tacit-provision", "init", "trial", *sites, "--name", "localhost")
-        experiment = words(size, rounds)
-        server = running.start(
-            "server",
-            "tacit-server",
-            "server.bundle=trial/server",
-            "server.host=127.0.0.1",
-            "server.port=0",
-            "server.watch_port=0",
-            "run.dir=run",
-            "compare=false",
-            *experiment,
-        )
-        log = running.folder / "server.log"
-        running.until(lambda: b"sites at port" in log.read_bytes())
-        (port,) = re.findall(r"sites at port (\d+)", log.read_text())
-        for site in SITES:
-            path = running.folder / "trial" / "sites" / site / "site.yaml"
-            text = path.read_text().replace(":9443", f":{port}")
-            path.write_text(
-                text.replace("[domain=hospitals]", json.dumps(experiment)).replace(
-                    "least_noise_multiplier: 1.0", "least_noise_multiplier: 0.0"
-                )
-            )
-            running.start(site, "tacit-client", f"site={path}")
-        running.until(lambda: server.poll() == 0)
-        return seconds_of(running.folder / "run")
+    with scratch() as folder:
+        running = Deployment(folder, SITES, experiment=words(size, rounds))
+        with stopped(running):
+            for site in SITES:
+                running.edit(site, limits={"least_noise_multiplier": 0.0})
+            running.start_server()
+            for site in SITES:
+                running.start_site(site)
+            if running.end_of("server", LONG):
+                raise TacitError(f"it did not come to its end:\n{running.logs()}")
+        return seconds_of(running.run_dir)
 
 
 def stock(size: str, rounds: int) -> float:
     """Measure a round of the same experiment on a stock SuperLink with two SuperNodes."""
-    with processes() as running:
-        port = free_port()
-        home = running.folder / "flower"
-        home.mkdir()
-        (home / "config.toml").write_text(
-            '[superlink]\ndefault = "here"\n[superlink.here]\n'
-            f'address = "127.0.0.1:{port}"\ninsecure = true\n'
-        )
+    with scratch() as folder:
+        running = Processes(folder)
+        running.environment |= {
+            "FLWR_HOME": str(folder / "flower"),
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_DISABLE_UPDATE_CHECK": "1",
+        }
+        with stopped(running):
+            _stock(running, size, rounds)
+        return seconds_of(folder / "run")
+
+
+def _stock(running: Processes, size: str, rounds: int) -> None:
+    port = free_port()
+    home = running.folder / "flower"
+    home.mkdir()
+    (home / "config.toml").write_text(
+        '[superlink]\ndefault = "here"\n[superlink.here]\n'
+        f'address = "127.0.0.1:{port}"\ninsecure = true\n'
+    )
+    running.start(
+        "superlink",
+        "flower-superlink",
+        "--insecure",
+        "--disable-runtime-dependency-installation",
+        "--host=127.0.0.1",
+        f"--port={port}",
+    )
+    running.wait_for(lambda: answers(port), "superlink")
+    nodes = [f"node-{site}" for site in SITES]
+    for node, site in zip(nodes, SITES, strict=True):
         running.start(
-            "superlink",
-            "flower-superlink",
+            node,
+            "flower-supernode",
             "--insecure",
-            "--disable-runtime-dependency-installation",
-            "--host=127.0.0.1",
-            f"--port={port}",
+            f"--superlink=127.0.0.1:{port}",
+            f"--port={free_port()}",
+            f'--node-config=site="{site}"',
         )
-        running.until(lambda: answers(port))
-        for site in SITES:
-            running.start(
-                f"node-{site}",
-                "flower-supernode",
-                "--insecure",
-                f"--superlink=127.0.0.1:{port}",
-                f"--port={free_port()}",
-                f'--node-config=site="{site}"',
-            )
-        settings = " ".join(
-            [*words(size, rounds), "compare=false", f"run.dir={running.folder}/run"]
-        )
-        running.run("flwr", "run", str(ROOT), "here", "-c", f"nodes=2 settings='{settings}'")
-        running.until(lambda: (running.folder / "run" / "report.html").exists())
-        return seconds_of(running.folder / "run")
+    settings = " ".join([*words(size, rounds), "compare=false", f"run.dir={running.folder}/run"])
+    done = running.run("flwr", "run", str(ROOT), "here", "-c", f"nodes=2 settings='{settings}'")
+    if done.returncode != 0:
+        raise TacitError(f"flwr run failed: {done.stdout}{done.stderr}")
+    report = running.folder / "run" / "report.html"
+    running.wait_for(report.exists, "superlink", *nodes, patience=LONG)
 
 
 def seconds_of(run: Path) -> float:

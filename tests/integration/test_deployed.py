@@ -6,8 +6,8 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from deployed_processes import Deployment
 
+from benchmarks.processes import Deployment, module
 from commands.compose import composed
 from simulations.progress import LiveProgress
 from simulations.simulate import simulate
@@ -37,8 +37,7 @@ def results(run):
 
 def rows_of(deployment, site):
     """What a site's ledger holds, read as SQLite gives it."""
-    (path,) = (deployment.site_file(site).parent / "ledger").glob("*.sqlite")
-    with closing(sqlite3.connect(path)) as database:
+    with closing(sqlite3.connect(deployment.ledger(site))) as database:
         return [json.loads(body) for (body,) in database.execute("SELECT body FROM rows")]
 
 
@@ -63,7 +62,7 @@ def test_a_deployed_run_ends_with_the_weights_of_its_simulation(deployed, simula
     for site in SITES:
         run.start_site(site)
     assert run.end_of("server") == ExitCode.DONE, run.log("server")
-    found = results(run.run)
+    found = results(run.run_dir)
     assert found["weights_sha256"] == simulated
     assert (found["simulation"], found["privacy"]["simulated_noise"]) == (False, True)
     for site in SITES:
@@ -82,7 +81,7 @@ def test_with_the_systems_noise_no_two_runs_are_alike_and_the_ledger_counts(depl
     for site in run.sites:
         run.start_site(site)
     assert run.end_of("server") == ExitCode.DONE, run.log("server")
-    found = results(run.run)
+    found = results(run.run_dir)
     assert found["weights_sha256"] != simulated
     assert found["privacy"]["simulated_noise"] is False
     spent = found["privacy"]["guarantees"][0]["sites"]
@@ -95,17 +94,17 @@ def test_a_site_and_the_coordinator_are_killed_and_the_run_ends_with_the_same_we
 ):
     """With seeded noise even the order of deaths leaves no trace in the weights."""
     run = deployed(test_data=True, noise_seed=0)
-    server = run.start_server(*WORDS)
+    run.start_server(*WORDS)
     for site in SITES:
         run.start_site(site)
-    run.wait_for("server", lambda text: "round 1 of 4" in text, server)
+    run.wait_for_line("server", "round 1 of 4")
     run.kill("server")
-    server = run.start_server(*WORDS)
-    run.wait_for("server", lambda text: "round 3 of 4" in text, server)
+    run.start_server(*WORDS)
+    run.wait_for_line("server", "round 3 of 4")
     run.kill("county")
     run.start_site("county")
     assert run.end_of("server") == ExitCode.DONE, run.log("server")
-    assert results(run.run)["weights_sha256"] == simulated
+    assert results(run.run_dir)["weights_sha256"] == simulated
 
 
 def test_a_site_that_spends_less_gets_more_noise_and_one_that_refuses_is_left_out(deployed):
@@ -116,7 +115,7 @@ def test_a_site_that_spends_less_gets_more_noise_and_one_that_refuses_is_left_ou
     for site in run.sites:
         run.start_site(site)
     assert run.end_of("server") == ExitCode.DONE, run.log("server")
-    spent = results(run.run)["privacy"]["guarantees"][0]["sites"]
+    spent = results(run.run_dir)["privacy"]["guarantees"][0]["sites"]
     assert set(spent) == {"county", "referral"}
     assert spent["county"]["epsilon_budget"] == 0.5
     assert spent["county"]["noise_multiplier"] > 1.5 * spent["referral"]["noise_multiplier"]
@@ -127,32 +126,32 @@ def test_a_site_that_spends_less_gets_more_noise_and_one_that_refuses_is_left_ou
 
 def test_sigterm_ends_both_within_seconds_and_the_same_command_goes_on(deployed, simulated):
     run = deployed(test_data=True, noise_seed=0)
-    server = run.start_server(*WORDS)
+    run.start_server(*WORDS)
     for site in SITES:
         run.start_site(site)
-    run.wait_for("server", lambda text: "round 1 of 4" in text, server)
+    run.wait_for_line("server", "round 1 of 4")
     assert run.kill("server", signal.SIGTERM) == ExitCode.TERMINATED
     for site in SITES:
         assert run.kill(site, signal.SIGTERM) == ExitCode.TERMINATED
         run.start_site(site)
     run.start_server(*WORDS)
     assert run.end_of("server") == ExitCode.DONE, run.log("server")
-    assert results(run.run)["weights_sha256"] == simulated
+    assert results(run.run_dir)["weights_sha256"] == simulated
 
 
 def test_a_run_that_is_called_off_frees_what_sites_kept_for_it(deployed):
     run = deployed()
-    server = run.start_server(*WORDS, "training.rounds=40")
+    run.start_server(*WORDS, "training.rounds=40")
     for site in run.sites:
         run.start_site(site)
-    run.wait_for("server", lambda text: "round 1 of 40" in text, server)
-    said = run.command("server.command", f"run.dir={run.run}", "call_off=true")
+    run.wait_for_line("server", "round 1 of 40")
+    said = run.run(*module("server.command"), f"run.dir={run.run_dir}", "call_off=true")
     assert (said.returncode, said.stderr) == (0, "")
     assert run.end_of("server") == ExitCode.INCOMPLETE
     for site in run.sites:
         assert kinds(run, site)[-1] == "closed"
-    again = run.command(
-        "server.command", "server.bundle=trial/server", f"run.dir={run.run}", *WORDS
+    again = run.run(
+        *module("server.command"), "server.bundle=trial/server", f"run.dir={run.run_dir}", *WORDS
     )
     assert again.returncode == ExitCode.BAD_INPUT
     assert "was called off" in again.stderr
