@@ -2,15 +2,20 @@
 
 import logging
 import threading
+from collections.abc import Callable
 
+from flwr.app import Context, Message
+
+from client import door
 from client.app import build_client_app
 from client.fleet import ConnectionState, serve
 from client.ledger_home import open_ledger
 from client.setup import make_site, take_stock
 from client.site_file import SiteFile
-from tacit.errors import ConfigurationError
+from tacit.errors import ConfigurationError, InputError
 from tacit.logs import set_up
 from tacit.privacy.events import Relation, Unit
+from tacit.privacy.policy import Reason
 from tacit.settings import Settings
 from tacit.trust.bundle import SiteBundle, load_site_bundle, warnings
 
@@ -37,12 +42,27 @@ def stay(file: SiteFile, settings: Settings) -> None:
             address=file.address,
             ca=bundle.ca,
             node_key=bundle.node_key,
-            app=build_client_app(lambda context: site),
+            app=patient(build_client_app(lambda context: site)),
             name=file.name,
             stop=threading.Event(),
             on_state=_say,
             heartbeat=file.heartbeat,
         )
+
+
+def patient(
+    app: Callable[[Message, Context], Message],
+) -> Callable[[Message, Context], Message]:
+    """Refuse what this machine cannot do now, and stay: a disk that is full gets room again."""
+
+    def answer(message: Message, context: Context) -> Message:
+        try:
+            return app(message, context)
+        except InputError as error:
+            log.error("could not answer: %s", error)
+            return door.refuse(message, Reason.NOT_AVAILABLE)
+
+    return answer
 
 
 def _say(state: ConnectionState) -> None:

@@ -178,6 +178,7 @@ def admit(site: Site, message: Message) -> Admitted | Message:
         load_trainable(site.model, weights)
     except ModelError as error:
         raise RefusedError(Reason.MODEL_DIFFERS, f"site {site.name}: {error}") from error
+    site.ledger.check_room(sum(array.nbytes for array in weights.values()))
     charge = site.ledger.charge(request.run, key, request.plan.event(), site.policy)
     return Admitted(request, weights, charge)
 

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Final
 
 from tacit.errors import ExitCode, RunDirectoryError, TacitError
+from tacit.runs.directory import in_use
 
 PROCESS: Final = "server.pid"
 """File of a run directory, while a coordinator's process works in it."""
@@ -31,6 +32,9 @@ def call_off(path: Path) -> None:
         None does.
     """
     try:
+        # One that was killed left its number, which may be another process's by now.
+        if not in_use(path):
+            raise ProcessLookupError
         number = int((path / PROCESS).read_text())
         os.kill(number, signal.SIGUSR1)
     except (OSError, ValueError) as error:

@@ -1,7 +1,9 @@
 """The rounds of a deployed run: sites come late, go and come back, and the run goes on."""
 
 import logging
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -24,6 +26,34 @@ from tacit.settings import RecordPrivacy
 log = logging.getLogger(__name__)
 
 USED_UP: Final = frozenset({Reason.BUDGET, Reason.TOO_MANY_ROUNDS})
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 30.0
+"""Seconds before a round is tried again."""
+
+
+class Tries:
+    """Says when a round that failed is tried again: ever later, as each try may cost a charge.
+
+    Parameters
+    ----------
+    patience
+        Seconds for which the same round may fail.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._round: int | None = None
+        self._since = 0.0
+        self._pause = FIRST_PAUSE
+
+    def failed(self, number: int) -> float | None:
+        """Return in how many seconds to try again, or None when a round has failed for too long."""
+        now = time.monotonic()
+        if number != self._round:
+            self._round, self._since, self._pause = number, now, FIRST_PAUSE
+        else:
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        return self._pause if now - self._since <= self._patience else None
 
 
 def rounds_left(
@@ -35,7 +65,13 @@ def rounds_left(
     settings: ServerSettings,
     board: StatusBoard,
 ) -> tuple[State, list[str]]:
-    """Do the rounds that are left; when too many sites are lost, wait for them and try again."""
+    """Do the rounds that are left; when too many sites are lost, wait for them and try again.
+
+    Raises
+    ------
+    TooFewSitesError
+        Too few sites came, or no round succeeded, for as long as the coordinator waits.
+    """
     strategy = build_strategy(prepared.settings.strategy)
     latest = state
     # A round that was asked and then lost may have been charged: in this process, or in one before.
@@ -73,6 +109,7 @@ def rounds_left(
         )
         _log_round(outcome, joining)
 
+    tries = Tries(settings.wait)
     while latest.round < prepared.settings.training.rounds:
         board.update(
             lambda status: replace(status, phase=Phase.TRAINING if status.round else Phase.WAITING)
@@ -87,8 +124,16 @@ def rounds_left(
                     "in a stop, and its budget is not given back"
                 ]
             lost += 1
-            log.warning("%s; the round is tried again", error)
             board.heard([], error.reasons)
+            pause = tries.failed(latest.round + 1)
+            if pause is None:
+                raise
+            log.warning("%s; the round is tried again in %g s", error, pause)
+            time.sleep(pause)
+    if not joining.limits:
+        # This process began after the last round and has met nobody who could be told of the end.
+        with suppress(TooFewSitesError):
+            joining.gather(2 * settings.heartbeat)
     return latest, []
 
 

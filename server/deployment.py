@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from server.call_off import CALLED_OFF, CalledOffError, findable
-from server.checkpoint import load_checkpoint, save_checkpoint
+from server.checkpoint import FILE, load_checkpoint, save_checkpoint
 from server.deployed_rounds import rounds_left
 from server.deployed_settings import ServerSettings
 from server.history import timing
@@ -71,6 +71,8 @@ def deploy(
     path = run_path(settings)
     if (path / directory.RESULTS).is_file():
         log.info("%s: the run has ended", path)
+        if not (path / directory.REPORT).is_file():
+            write_report(path)
         return read(path / directory.RESULTS), path
     if (path / CALLED_OFF).exists():
         raise RunDirectoryError(f"run.dir={path}: the run was called off: choose another")
@@ -85,10 +87,11 @@ def deploy(
     prepared = prepare_model(settings, domain)
     started = time.perf_counter()
     size = sum(array.nbytes for array in trainable_weights(prepared.shared.module).values())
-    with claim(path, resume=resume, needed=3 * size) as directory_, findable(path):
+    with claim(path, resume=resume, needed=3 * size) as directory_:
         run, state = _start(directory_, prepared, config, resume=resume)
         board = StatusBoard(_first_status(settings, run, state, sites))
         with (
+            findable(path),
             superlink(
                 host=own.host,
                 port=own.port,
@@ -166,7 +169,8 @@ def _start(
 ) -> tuple[str, State]:
     """Begin a run in its directory, or load where it stands."""
     checkpoint = own.path / directory.CHECKPOINT
-    if resume:
+    # A process that was stopped right after the configuration was written began no run.
+    if resume and ((checkpoint / FILE).exists() or (own.path / PLAN).exists()):
         run, state = load_checkpoint(checkpoint)
         if state.model != prepared.model_sha256:
             raise ModelError(
@@ -178,8 +182,8 @@ def _start(
         return run, state
     run = secrets.token_hex(8)
     state = State(0, trainable_weights(prepared.shared.module), model=prepared.model_sha256)
-    save_checkpoint(checkpoint, run, state)
     own.write_config(config)
+    save_checkpoint(checkpoint, run, state)
     return run, state
 
 

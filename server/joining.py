@@ -13,6 +13,7 @@ from server.planning import unable
 from server.rounds import MALFORMED, NO_REPLY, RunPlan, reason_of
 from tacit.errors import ConfigurationError, TooFewSitesError
 from tacit.messages import CONFIG, END, ENROL, LEDGER, RESERVE, SITE, Limits, RunRequest, Terms
+from tacit.privacy.policy import Reason
 from tacit.settings import NoPrivacy, RecordPrivacy, Training
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ PAUSE: Final = 0.2
 """Seconds between two looks at who is there."""
 PATIENCE: Final = 60.0
 """Seconds in which a site answers an invitation."""
+REST: Final = 10.0
+"""Seconds after which a site that could not answer, for a full disk say, is invited again."""
 
 Planner = Callable[[Mapping[str, Limits]], RunPlan]
 """Plans the run for sites whose limits are known."""
@@ -65,6 +68,7 @@ class Joining:
     keep: Callable[[RunPlan], None]
     limits: dict[str, Limits] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    resting: dict[str, float] = field(default_factory=dict)
     plan: RunPlan | None = None
 
     def gather(self, wait: float) -> None:
@@ -76,6 +80,7 @@ class Joining:
             Too few are left that have not refused, or too few came in time.
         """
         until = time.monotonic() + wait
+        awaited: set[str] = set()
         while True:
             self.welcome()
             here = self.present() & self.limits.keys()
@@ -88,8 +93,14 @@ class Joining:
                     f"({_listed(self.refused)}), and {self.least} are needed",
                     self.refused,
                 )
+            if awaited != possible - here:
+                awaited = possible - here
+                log.info("waiting for %s", ", ".join(sorted(awaited)))
             if time.monotonic() > until:
-                away = dict.fromkeys(sorted(possible - here), NO_REPLY)
+                away = {
+                    site: str(Reason.NOT_AVAILABLE) if site in self.resting else NO_REPLY
+                    for site in sorted(awaited)
+                }
                 raise TooFewSitesError(
                     f"after {wait:g} s {len(here)} sites are there and {self.least} are needed; "
                     f"missing: {_listed(self.refused | away)}",
@@ -102,7 +113,10 @@ class Joining:
         new = {
             node: site
             for node, site in self.names.items()
-            if site in self.present() and site not in self.limits and site not in self.refused
+            if site in self.present()
+            and site not in self.limits
+            and site not in self.refused
+            and self.resting.get(site, 0.0) < time.monotonic()
         }
         if not new:
             return
@@ -170,6 +184,7 @@ class Joining:
                 self._refuse(site, MALFORMED)
             else:
                 self.limits[site] = fitting[site]
+                self.resting.pop(site, None)
         known = self.limits.keys() | (self.plan.sites.keys() if self.plan else set())
         self.plan = replace(
             plan,
@@ -199,6 +214,10 @@ class Joining:
         return limits
 
     def _refuse(self, site: str, reason: str) -> None:
+        if reason == Reason.NOT_AVAILABLE:
+            log.warning("%s cannot take part now: %s; asked again in %g s", site, reason, REST)
+            self.resting[site] = time.monotonic() + REST
+            return
         log.warning("%s does not take part: %s", site, reason)
         self.refused[site] = str(reason)
 

@@ -11,18 +11,22 @@ crash the charge stands, whether or not anything left.
 """
 
 import hashlib
+import shutil
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from tacit.errors import ConfigurationError, RefusedError
+from tacit.errors import ConfigurationError, RefusedError, RunDirectoryError
 from tacit.privacy.book import OPENED, Charge, Filter, Fixed
 from tacit.privacy.chain import Chain, write_head
 from tacit.privacy.events import Event, Relation, Unit, to_json
 from tacit.privacy.ledger_filter import filter_order, renyi_budget
 from tacit.privacy.ledger_view import LedgerView
 from tacit.privacy.policy import Plan, Policy, Reason
+
+LEAST_FREE_BYTES = 4 * 2**20
+"""Room that a ledger leaves for what is smaller than a reply."""
 
 
 class Ledger(LedgerView):
@@ -100,6 +104,27 @@ class Ledger(LedgerView):
             known = self._book.runs.get(plan.run)
             if known is None or known.closed or known.plan != plan:
                 self._write("reserved/1", plan=plan.to_fields(), filter=under and asdict(under))
+
+    def check_room(self, reply: int) -> None:
+        """Refuse while there is no room for a reply: its charge would be spent for nothing.
+
+        Parameters
+        ----------
+        reply
+            Bytes of the reply, which lies in SQLite's log and in the file.
+
+        Raises
+        ------
+        RunDirectoryError
+            The disk is full.
+        """
+        needed = 2 * reply + LEAST_FREE_BYTES
+        free = shutil.disk_usage(self.path.parent).free
+        if free < needed:
+            raise RunDirectoryError(
+                f"{self.path}: the disk is full: {free / 2**20:.1f} MiB are left and a reply needs "
+                f"{needed / 2**20:.1f}: free space; nothing was charged"
+            )
 
     def charge(self, run: str, request: str, event: Event, policy: Policy) -> Charge:
         """Charge the most that a round can cost, before it touches data.

@@ -81,6 +81,18 @@ def read_config(run: Path) -> dict[str, Any]:
     return found
 
 
+def in_use(path: Path) -> bool:
+    """Tell whether a process holds a run's directory."""
+    try:
+        with (path / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @contextmanager
 def claim(path: Path, *, resume: bool, needed: int = 0) -> Iterator[RunDirectory]:
     """Hold a run's directory for this process.
@@ -113,7 +125,8 @@ def claim(path: Path, *, resume: bool, needed: int = 0) -> Iterator[RunDirectory
             raise RunDirectoryError(
                 f"run.dir={path}: another process is running in it: wait, or choose another"
             ) from error
-        found = sorted(entry.name for entry in path.iterdir() if entry.name != _LOCK)
+        # What begins with a dot is the lock, or a file that a kill left half written.
+        found = sorted(entry.name for entry in path.iterdir() if entry.name[0] != ".")
         if found and not resume:
             raise RunDirectoryError(
                 f"run.dir={path}: is not empty (it holds {', '.join(found[:3])}): choose another, "

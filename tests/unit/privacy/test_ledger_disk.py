@@ -3,15 +3,18 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from ledger_example import PLAN, POLICY, ROUND, head_of, kinds, open_ledger
 
 from tacit.errors import RunDirectoryError
 from tacit.privacy.chain import Chain
+from tacit.privacy.ledger import LEAST_FREE_BYTES
 
 
 def test_a_commit_waits_for_the_disk(ledger, path, monkeypatch):
@@ -68,6 +71,15 @@ def test_a_crash_between_the_row_and_the_head_keeps_the_row(path, monkeypatch):
     with open_ledger(path) as ledger:
         assert ledger.spent_events() == [ROUND]
     assert json.loads(head_of(path).read_text())["count"] == 3
+
+
+def test_a_reply_without_room_is_not_charged_for(ledger, monkeypatch):
+    ledger.reserve(PLAN, POLICY)
+    free = 2 * 1000 + LEAST_FREE_BYTES
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    ledger.check_room(1000)
+    with pytest.raises(RunDirectoryError, match=r"the disk is full: 4\.0 MiB are left"):
+        ledger.check_room(1001)
 
 
 def test_a_full_disk_writes_nothing_and_says_so(ledger):

@@ -16,6 +16,7 @@ from tacit.runs.directory import (
     LEAST_FREE_BYTES,
     RunDirectory,
     claim,
+    in_use,
     read_config,
 )
 from tacit.runs.results import Round
@@ -50,6 +51,19 @@ def claim_and_leave(path, **more):
 
 def free_bytes(monkeypatch, free):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+
+
+def test_a_file_that_a_kill_left_half_written_is_no_run(tmp_path):
+    (tmp_path / f".{CONFIG}.123").write_text("na")
+    claim_and_leave(tmp_path)
+
+
+def test_whether_somebody_works_there(held, tmp_path):
+    path, process = held
+    assert in_use(path)
+    process.communicate("")
+    assert not in_use(path)
+    assert not in_use(tmp_path / "none")
 
 
 def test_a_directory_is_made_and_may_be_claimed_again(tmp_path):

@@ -27,13 +27,13 @@ class Sites:
 
     def __init__(self, **say):
         self.asked = []
-        self._say = say
+        self.say = say
 
     def __call__(self, message, context):
         site = context.node_config["site"]
         action = message.metadata.message_type.removeprefix("query.")
         self.asked.append((action, site, dict(message.content[CONFIG])))
-        answer = self._say.get(f"{site}_{action}")
+        answer = self.say.get(f"{site}_{action}")
         if isinstance(answer, Reason | str):
             return Message(Error(1001, str(answer)), reply_to=message)
         if action == "enrol":
@@ -146,6 +146,28 @@ def test_who_does_not_fit_is_left_out_with_a_known_reason(of, say, reason):
     strict, _ = of(Sites(**say), least=3)
     with pytest.raises(TooFewSitesError, match=rf"1 of 3 sites .*west \({reason}\)"):
         strict.gather(0.0)
+
+
+def test_a_site_that_cannot_answer_now_is_asked_again(of, monkeypatch):
+    sites = Sites(west_reserve=Reason.NOT_AVAILABLE)
+    run, _ = of(sites, least=3)
+    with pytest.raises(TooFewSitesError, match=r"missing: west \(not_available\)"):
+        run.gather(0.0)
+    assert run.refused == {}
+    sites.say.clear()
+    run.welcome()
+    assert "west" not in run.limits, "it was left in peace for a while"
+    monkeypatch.setattr(run, "resting", dict.fromkeys(run.resting, 0.0))
+    run.gather(0.0)
+    assert set(run.names_there().values()) == set(SIZES)
+    assert run.resting == {}
+
+
+def test_who_is_waited_for_is_said_once(of, caplog):
+    run, _ = of(Sites(), least=3, there={"east", "west"})
+    with caplog.at_level("INFO"), pytest.raises(TooFewSitesError):
+        run.gather(0.05)
+    assert [line for line in caplog.messages if "waiting" in line] == ["waiting for north"]
 
 
 def test_who_is_away_is_waited_for_and_named(of):
