@@ -5,13 +5,13 @@ import struct
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from server.rounds import State
 from tacit.errors import RunDirectoryError
 from tacit.files import replace_file
+from tacit.models.weights import file_parts
 from tacit.privacy.chain import Receipt
 
 FILE: Final = "state.safetensors"
@@ -30,8 +30,7 @@ def save_checkpoint(folder: Path, run: str, state: State) -> None:
         "receipts": json.dumps({s: [r.count, r.head] for s, r in state.receipts.items()}),
         "order": json.dumps(list(state.weights)),
     }
-    content = save({k: np.asarray(v, order="C") for k, v in arrays.items()}, metadata=about)
-    replace_file(folder / FILE, content)
+    replace_file(folder / FILE, file_parts(arrays, about))
 
 
 def load_checkpoint(folder: Path) -> tuple[str, State]:

@@ -1,6 +1,5 @@
 """The report of a pretraining: measured on the public pool, written as one HTML file."""
 
-import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +12,7 @@ from tacit.files import replace_file
 from tacit.models.pretraining import blocks_of
 from tacit.models.reconstruction import Recovery, pictures, recovery
 from tacit.models.shared import Pretrained
-from tacit.models.weights import packed, state_arrays
+from tacit.models.weights import file_sha256, state_arrays
 from tacit.runs.pretraining import Story, render
 from tacit.settings import Settings
 
@@ -46,7 +45,7 @@ def write_report(
     found = recovery(module, pool, blocks, share, seed)
     story = Story(
         file=weights.name,
-        sha256=hashlib.sha256(packed(state_arrays(module))).hexdigest(),
+        sha256=file_sha256(state_arrays(module)),
         card=domain.card,
         architecture=settings.model.architecture,
         pretraining=chosen,

@@ -14,7 +14,7 @@ from tacit.errors import ConfigurationError, ModelError
 from tacit.files import replace_file
 from tacit.models.pretraining import State
 from tacit.models.trainable import Weights, sha256_of
-from tacit.models.weights import packed
+from tacit.models.weights import file_parts
 
 FORMAT: Final = "tacit/pretraining/1"
 EVERY: Final = 5.0
@@ -95,7 +95,7 @@ class Checkpoint:
             "went_on": json.dumps(self.went_on),
             "sha256": sha256_of(arrays),
         }
-        replace_file(self.path, packed(arrays, about))
+        replace_file(self.path, file_parts(arrays, about))
 
     def _load(self) -> None:
         try:

@@ -1,15 +1,16 @@
 """Weights on disk: safetensors and, beside them, a JSON that says what they belong to."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 from torch import nn
 
 from tacit.errors import ModelError
@@ -24,21 +25,56 @@ def save_weights(
 
     Both are complete or absent whatever happens in between.
     """
-    content = packed(weights)
-    digest = sha256(content).hexdigest()
+    digest = file_sha256(weights)
     described = {**about, "file": path.name, "sha256": digest}
-    replace_file(path, content)
+    replace_file(path, file_parts(weights))
     replace_file(path.with_suffix(".json"), (json.dumps(described, indent=2) + "\n").encode())
     return digest
 
 
-def packed(
-    weights: Mapping[str, npt.NDArray[np.float32]], metadata: Mapping[str, str] | None = None
-) -> bytes:
-    """Return what a safetensors file of these arrays holds."""
-    ordered = {name: np.asarray(array, order="C") for name, array in weights.items()}
-    content: bytes = save(ordered, metadata=None if metadata is None else dict(metadata))
-    return content
+def file_parts(
+    arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str] | None = None
+) -> Iterator[bytes | memoryview]:
+    """Yield what a safetensors file of these arrays holds, without copies of them.
+
+    The library's own functions need three times the memory of the arrays. The format: length of the
+    header (8 bytes), the header in JSON with what each array is and where it lies, the arrays one
+    after another (github.com/huggingface/safetensors, "Format").
+    """
+    header: dict[str, object] = {} if metadata is None else {"__metadata__": dict(metadata)}
+    # The widest first: so every one is aligned.
+    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    start = 0
+    for name in names:
+        array = arrays[name]
+        end = start + array.nbytes
+        header[name] = {
+            "dtype": _kind(array.dtype),
+            "shape": list(array.shape),
+            "data_offsets": [start, end],
+        }
+        start = end
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in names:
+        array = np.ascontiguousarray(arrays[name], arrays[name].dtype.newbyteorder("<"))
+        yield array.reshape(-1).view(np.uint8).data
+
+
+def file_sha256(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """Return the SHA-256 of the file that `file_parts` makes of arrays alone."""
+    digest = sha256()
+    for part in file_parts(arrays):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _kind(dtype: np.dtype[Any]) -> str:
+    """Return what safetensors calls a type: a letter and the number of bits."""
+    if dtype.kind not in "fiu":
+        raise ValueError(f"an array of {dtype} cannot be kept: only real and whole numbers can")
+    return f"{dtype.kind.upper()}{8 * dtype.itemsize}"
 
 
 def load_weights(path: Path) -> Weights:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import load, save, save_file
 from torch import nn
 
 from tacit.errors import ModelError
 from tacit.files import replace_file
 from tacit.models.tabular import Tabular
-from tacit.models.weights import load_state, load_weights, save_weights, state_arrays
+from tacit.models.weights import file_parts, load_state, load_weights, save_weights, state_arrays
 
 WEIGHTS = {
     "head.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -199,3 +199,30 @@ def test_a_crash_while_weights_are_written_is_found_when_they_are_read(saved, mo
         save_weights(path, {"other": np.zeros(1, np.float32)}, {})
     with pytest.raises(ModelError, match="damaged or exchanged"):
         load_weights(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "ε", "quote": '"'}, {}])
+def test_a_file_is_what_the_library_writes(metadata):
+    arrays = {
+        "ε/b": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+        "a": np.array(2.5, np.float32),
+        "wide": np.arange(3, dtype=np.float64),
+        "count": np.array([7], np.int64),
+        "none": np.zeros((0, 4), np.float32),
+    }
+    content = b"".join(file_parts(arrays, metadata))
+    ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    theirs = save(ordered, metadata=metadata)
+    length = int.from_bytes(content[:8], "little")
+    assert length % 8 == 0
+    # The order of the metadata is chance in the library; the rest is the same to the byte.
+    assert json.loads(content[8 : 8 + length]) == json.loads(theirs[8 : 8 + length])
+    assert content[8 + length :] == theirs[8 + length :]
+    assert {n: a.tolist() for n, a in load(content).items()} == {
+        n: a.tolist() for n, a in arrays.items()
+    }
+
+
+def test_what_is_no_number_is_not_kept():
+    with pytest.raises(ValueError, match="only real and whole numbers"):
+        list(file_parts({"x": np.array(["text"])}))
