@@ -7,14 +7,14 @@ site, to confirm a reservation and to refuse, hold nothing that depends on data.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from flwr.app import ConfigRecord, Error, Message, RecordDict
-from safetensors.numpy import load, save
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
-from strategies.records import to_record
+from strategies.records import NUMPY, to_record
 from tacit.errors import RefusedError
 from tacit.messages import ARRAYS, LEDGER, SITE, Limits
 from tacit.models.trainable import Weights
@@ -25,8 +25,6 @@ from tacit.privacy.policy import Reason
 
 REFUSED: Final = 1001
 """Error code of a refusal; its reason is one of `Reason`."""
-
-_HEADER: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +49,17 @@ def release(ledger: Ledger, message: Message, leaving: Release) -> Message:
     return replay(message, packed)
 
 
-def replay(message: Message, packed: bytes) -> Message:
+def replay(message: Message, packed: Sequence[bytes]) -> Message:
     """Build the reply from stored bytes: the same arrays and the same receipt."""
-    length = int.from_bytes(packed[:_HEADER], "big")
-    header = json.loads(packed[_HEADER : _HEADER + length])
-    arrays = load(packed[_HEADER + length :])
-    content = RecordDict(
+    header = json.loads(packed[0])
+    arrays = ArrayRecord(
         {
-            ARRAYS: to_record({name: arrays[name] for name in header["order"]}),
-            LEDGER: ConfigRecord({"count": header["count"], "head": header["head"]}),
+            name: Array("float32", tuple(shape), NUMPY, data)
+            for (name, shape), data in zip(header["arrays"], packed[1:], strict=True)
         }
     )
-    return Message(content, reply_to=message)
+    receipt = ConfigRecord({"count": header["count"], "head": header["head"]})
+    return Message(RecordDict({ARRAYS: arrays, LEDGER: receipt}), reply_to=message)
 
 
 def introduce(message: Message, name: str, limits: Limits) -> Message:
@@ -83,16 +80,17 @@ def refuse(message: Message, reason: str) -> Message:
     return Message(Error(REFUSED, str(known)), reply_to=message)
 
 
-def _pack(leaving: Release) -> bytes:
+def _pack(leaving: Release) -> list[bytes]:
+    """Return a header in JSON, then every array as it travels: no bytes are there twice."""
     for name, array in leaving.weights.items():
         if not np.isfinite(array).all():
             # Only the plan's numbers (a step size too large) can make finite sums overflow.
             raise RefusedError(Reason.NOT_AVAILABLE, f"weight {name!r} is not finite")
     header = json.dumps(
         {
-            "order": list(leaving.weights),
+            "arrays": [[name, array.shape] for name, array in leaving.weights.items()],
             "count": leaving.receipt.count,
             "head": leaving.receipt.head,
         }
     ).encode()
-    return len(header).to_bytes(_HEADER, "big") + header + save(leaving.weights)
+    return [header, *(array.data for array in to_record(leaving.weights).values())]

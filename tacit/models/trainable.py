@@ -69,7 +69,8 @@ def load_trainable(model: nn.Module, weights: Mapping[str, npt.NDArray[np.float3
         if not np.isfinite(array).all():
             raise ModelError(f"weight {name!r} holds values that are not finite")
         with torch.no_grad():
-            parameter.copy_(torch.from_numpy(np.asarray(array, dtype=np.float32)))
+            # A copy: torch takes no array that, like a message's, nobody may write to.
+            parameter.copy_(torch.tensor(np.asarray(array, dtype=np.float32)))
 
 
 def sha256_of(weights: Mapping[str, npt.NDArray[np.float32]]) -> str:
@@ -78,5 +79,5 @@ def sha256_of(weights: Mapping[str, npt.NDArray[np.float32]]) -> str:
     for name in sorted(weights):
         array = np.ascontiguousarray(weights[name], dtype="<f4")
         digest.update(f"{name}:{array.shape};".encode())
-        digest.update(array.tobytes())
+        digest.update(array.data)
     return digest.hexdigest()

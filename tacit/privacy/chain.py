@@ -12,10 +12,13 @@ somebody else keeps, `Chain.check_receipt`, finds that.
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import Final
 
 from tacit.errors import LedgerError
 from tacit.files import replace_file
@@ -25,6 +28,8 @@ FORMAT = b"tacit-ledger-row/1\0"
 """First bytes of what is hashed, so that no hash made elsewhere is ever one of ours."""
 
 HEAD_FORMAT = "tacit-ledger-head/1"
+PIECE: Final = 16 << 20
+"""Most bytes of a reply in one row: SQLite takes a thousand million, and holds each twice."""
 NO_ROWS = "0" * 64
 """Hash before the first row."""
 
@@ -148,12 +153,16 @@ class Rows:
         elif self._last().count > 1:
             raise damage(self.path, f"its head, {self.head_path}, is missing")
 
-    def reply(self, run: str) -> bytes | None:
-        """Give a run's latest reply."""
-        row = self._database.execute(
-            "SELECT CAST(reply AS BLOB) FROM replies WHERE run = ?", (run,)
-        ).fetchone()
-        return None if row is None or row[0] is None else bytes(row[0])
+    def reply(self, run: str) -> list[bytes]:
+        """Give the parts of a run's latest reply; none where none is kept."""
+        rows = self._database.execute(
+            "SELECT part, CAST(reply AS BLOB) FROM replies WHERE run = ? ORDER BY part, piece",
+            (run,),
+        )
+        return [
+            b"".join(piece or b"" for _, piece in pieces)
+            for _, pieces in groupby(rows, itemgetter(0))
+        ]
 
     def copy_to(self, target: Path) -> None:
         """Copy the whole file to a new one: see `tacit.privacy.ledger_file.copy`."""
@@ -231,9 +240,15 @@ class Chain(Rows):
         row = Row(self.tail.count + 1, body, _hash(self.tail.head, body.encode()))
         self._database.execute("INSERT INTO rows VALUES (:number, :body, :hash)", asdict(row))
 
-    def keep_reply(self, run: str, reply: bytes) -> None:
+    def keep_reply(self, run: str, reply: Sequence[bytes]) -> None:
         """Keep a run's latest reply in place of the one before."""
-        self._database.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", (run, reply))
+        self.drop_reply(run)
+        for number, part in enumerate(reply):
+            for piece, start in enumerate(range(0, max(len(part), 1), PIECE)):
+                self._database.execute(
+                    "INSERT INTO replies VALUES (?, ?, ?, ?)",
+                    (run, number, piece, memoryview(part)[start : start + PIECE]),
+                )
 
     def drop_reply(self, run: str) -> None:
         """Keep no reply of a run any longer."""

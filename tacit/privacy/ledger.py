@@ -10,8 +10,8 @@ crash the charge stands, whether or not anything left.
 >>> ledger.store_reply(charge, reply)                          # on disk before it is sent
 """
 
-import hashlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from tacit.privacy.book import OPENED, Charge, Filter, Fixed
 from tacit.privacy.chain import Chain, write_head
 from tacit.privacy.events import Event, Relation, Unit, to_json
 from tacit.privacy.ledger_filter import filter_order, renyi_budget
-from tacit.privacy.ledger_view import LedgerView
+from tacit.privacy.ledger_view import LedgerView, reply_sha256
 from tacit.privacy.policy import Plan, Policy, Reason
 
 LEAST_FREE_BYTES = 4 * 2**20
@@ -171,8 +171,13 @@ class Ledger(LedgerView):
         with self._transaction():
             self._write("settled/1", charge=self._book.number(charge), steps_begun=steps_begun)
 
-    def store_reply(self, charge: Charge, reply: bytes) -> None:
+    def store_reply(self, charge: Charge, reply: Sequence[bytes]) -> None:
         """Keep a reply, before it leaves, in place of the run's reply before it.
+
+        Parameters
+        ----------
+        reply
+            Its bytes in one or more parts: what is a gigabyte need not lie in one piece.
 
         Raises
         ------
@@ -180,12 +185,12 @@ class Ledger(LedgerView):
             The charge is not this ledger's, was settled to nothing or has a reply.
         """
         with self._transaction():
-            digest = hashlib.sha256(reply).hexdigest()
-            self._write("replied/1", charge=self._book.number(charge), sha256=digest)
+            number = self._book.number(charge)
+            self._write("replied/1", charge=number, sha256=reply_sha256(reply))
             self._chain.keep_reply(charge.run, reply)
 
-    def stored_reply(self, run: str, request: str) -> bytes | None:
-        """Give the reply to a request byte for byte, or None when it is not kept.
+    def stored_reply(self, run: str, request: str) -> list[bytes] | None:
+        """Give the parts of the reply to a request byte for byte, or None when it is not kept.
 
         Raises
         ------

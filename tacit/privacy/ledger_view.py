@@ -11,7 +11,7 @@ opened, while a site may go on writing.
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,9 +206,9 @@ class LedgerView:
             target.unlink()
             raise
 
-    def _reply(self, charged: Charged) -> bytes:
+    def _reply(self, charged: Charged) -> list[bytes]:
         reply = self._rows.reply(charged.charge.run)
-        if reply is None or hashlib.sha256(reply).hexdigest() != charged.reply:
+        if reply_sha256(reply) != charged.reply:
             raise LedgerError(
                 f"{self.path} is damaged: the reply kept for run {charged.charge.run!r} is "
                 "not the one that was stored"
@@ -241,6 +241,12 @@ class LedgerView:
     def _forget(self) -> None:
         self._book = Book()
         self._rows.tail = Receipt(0, NO_ROWS)
+
+
+def reply_sha256(reply: Sequence[bytes]) -> str:
+    """Hash the parts of a reply, and where each ends."""
+    digests = (hashlib.sha256(part).digest() for part in reply)
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 @contextmanager

@@ -38,6 +38,7 @@ import json
 import math
 import operator
 import os
+from collections.abc import Iterator, Sequence
 from typing import NoReturn, Self
 
 import torch
@@ -50,6 +51,9 @@ _KEY_BYTES = 32
 _PAIRS_AT_ONCE = 1 << 14
 """Pairs of normals per pass: the work arrays (0.6 MB) stay in a core's cache, and below the 2**15
 elements from which torch would hand the arithmetic to several threads."""
+
+NORMALS_AT_ONCE = 256 * _PAIRS_AT_ONCE
+"""Most normals that `normals_for` draws in one call. Whole passes: only so do calls add up."""
 
 _LOW_63_BITS = (1 << 63) - 1
 
@@ -198,6 +202,37 @@ class Stream:
     def __reduce__(self) -> NoReturn:
         # The one method that pickle, copy.copy and copy.deepcopy all come to.
         raise TypeError("a random stream cannot be copied or pickled: its noise would repeat")
+
+
+def normals_for(stream: Stream, sizes: Sequence[int]) -> Iterator[torch.Tensor]:
+    """Draw the numbers of ``stream.normals(sum(sizes))``, one tensor for each size, when asked.
+
+    So that not all of them lie in memory at once.
+
+    Parameters
+    ----------
+    stream
+        Serves nothing else meanwhile.
+    sizes
+        How many numbers each tensor has, at least 0.
+
+    Raises
+    ------
+    TacitError
+        The process was forked since the stream was opened.
+    """
+    undrawn, drawn = sum(sizes), torch.empty(0)
+    for size in sizes:
+        wanted = torch.empty(_count(size), dtype=torch.float32)
+        filled = 0
+        while filled < size:
+            if not len(drawn):
+                drawn = stream.normals(min(undrawn, NORMALS_AT_ONCE))
+                undrawn -= len(drawn)
+            part = drawn[: size - filled]
+            wanted[filled : filled + len(part)] = part
+            filled, drawn = filled + len(part), drawn[len(part) :]
+        yield wanted
 
 
 def _box_muller(words: torch.Tensor) -> torch.Tensor:

@@ -48,11 +48,11 @@ def site(tmp_path, state):
     path.write_text(yaml.safe_dump({"data_set": NAME, "ledger": "./kept", "limits": limits}))
     with open_ledger(path.parent / "kept", NAME, **FIXED) as ledger:
         ledger.reserve(replace(PLAN, rounds=4), POLICY)
-        ledger.store_reply(ledger.charge("spring", "r1", ROUND, POLICY), b"reply")
+        ledger.store_reply(ledger.charge("spring", "r1", ROUND, POLICY), [b"reply"])
         ledger.close_run("spring")
         ledger.reserve(replace(PLAN, run="summer", rounds=5), POLICY)
         ledger.settle(ledger.charge("summer", "r1", ROUND, POLICY), 4)
-        ledger.store_reply(ledger.charge("summer", "r1", ROUND, POLICY), b"reply")
+        ledger.store_reply(ledger.charge("summer", "r1", ROUND, POLICY), [b"reply"])
     return path
 
 

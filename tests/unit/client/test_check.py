@@ -327,7 +327,7 @@ def spend(file, rounds=5, run="r1", predictable=False, sigma=20.0):
         ledger.reserve(plan, policy)
         for n in range(rounds):
             charge = ledger.charge(run, f"request {n}", each, policy)
-            ledger.store_reply(charge, b"reply")
+            ledger.store_reply(charge, [b"reply"])
 
 
 def ledger_of(file):

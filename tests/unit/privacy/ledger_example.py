@@ -55,10 +55,10 @@ def fill(ledger):
     """Write rows of every kind; the run stays open with a reply."""
     ledger.reserve(PLAN, POLICY)
     ledger.settle(ledger.charge("a", "r1", ROUND, POLICY), 3)
-    ledger.store_reply(ledger.charge("a", "r1", ROUND, POLICY), b"first")
+    ledger.store_reply(ledger.charge("a", "r1", ROUND, POLICY), [b"first"])
     ledger.reserve(replace(PLAN, run="b", rounds=1), POLICY)
     ledger.close_run("b")
-    ledger.store_reply(ledger.charge("a", "r2", ROUND, POLICY), b"second")
+    ledger.store_reply(ledger.charge("a", "r2", ROUND, POLICY), [b"second"])
 
 
 def raw(path):

@@ -29,7 +29,7 @@ def test_a_run_goes_reserve_charge_reply(ledger):
     ledger.reserve(PLAN, POLICY)
     for number in range(10):
         charge = ledger.charge("a", f"r{number}", ROUND, POLICY)
-        ledger.store_reply(charge, b"reply %d" % number)
+        ledger.store_reply(charge, [b"reply %d" % number])
     assert refusal(ledger.charge, "a", "r10", ROUND, POLICY) is Reason.TOO_MANY_ROUNDS
     assert ledger.spent_events() == ledger.spent_events("a") == [replace(ROUND, steps=100)]
     assert kinds(ledger) == ["opened", "reserved", *["charged", "replied"] * 10]
@@ -91,19 +91,19 @@ def test_a_request_without_a_reply_is_charged_anew(ledger):
 def test_only_the_latest_reply_is_kept_and_its_request_is_not_charged(ledger):
     ledger.reserve(PLAN, POLICY)
     assert ledger.stored_reply("a", "r1") is None
-    ledger.store_reply(ledger.charge("a", "r1", ROUND, POLICY), b"\x00first\xff")
-    assert ledger.stored_reply("a", "r1") == b"\x00first\xff"
+    ledger.store_reply(ledger.charge("a", "r1", ROUND, POLICY), [b"\x00first\xff"])
+    assert ledger.stored_reply("a", "r1") == [b"\x00first\xff"]
     assert ledger.stored_reply("b", "r1") is None
     with pytest.raises(TacitError, match="has a reply"):
         ledger.charge("a", "r1", ROUND, POLICY)
-    ledger.store_reply(ledger.charge("a", "r2", ROUND, POLICY), b"")
+    ledger.store_reply(ledger.charge("a", "r2", ROUND, POLICY), [b""])
     assert ledger.stored_reply("a", "r1") is None
-    assert ledger.stored_reply("a", "r2") == b""
+    assert ledger.stored_reply("a", "r2") == [b""]
     ledger.charge("a", "r1", ROUND, POLICY)
     assert ledger.spent_events() == [replace(ROUND, steps=30)]
     ledger.close_run("a")
     assert ledger.stored_reply("a", "r2") is None
-    assert ledger._chain.reply("a") is None
+    assert ledger._chain.reply("a") == []
 
 
 def test_a_charge_is_settled_once_downward_and_never_after_its_reply(ledger):
@@ -117,11 +117,11 @@ def test_a_charge_is_settled_once_downward_and_never_after_its_reply(ledger):
         ledger.settle(charge, 3)
     assert ledger.spent_events() == [replace(ROUND, steps=4)]
     replied = ledger.charge("a", "r2", ROUND, POLICY)
-    ledger.store_reply(replied, b"reply")
+    ledger.store_reply(replied, [b"reply"])
     with pytest.raises(TacitError, match="settled or replied"):
         ledger.settle(replied, 0)
     with pytest.raises(TacitError, match="has a reply"):
-        ledger.store_reply(replied, b"another")
+        ledger.store_reply(replied, [b"another"])
 
 
 def test_a_round_settled_to_nothing_is_free_again_and_pays_for_no_reply(ledger):
@@ -129,7 +129,7 @@ def test_a_round_settled_to_nothing_is_free_again_and_pays_for_no_reply(ledger):
     charge = ledger.charge("a", "r1", ROUND, POLICY)
     ledger.settle(charge, 0)
     with pytest.raises(TacitError, match="settled to nothing"):
-        ledger.store_reply(charge, b"for nothing")
+        ledger.store_reply(charge, [b"for nothing"])
     ledger.settle(ledger.charge("a", "r1", ROUND, POLICY), 1)
     assert refusal(ledger.charge, "a", "r2", ROUND, POLICY) is Reason.TOO_MANY_ROUNDS
 
@@ -141,7 +141,7 @@ def test_a_charge_of_another_ledger_is_not_taken(ledger, tmp_path):
         with pytest.raises(TacitError, match="not of this ledger"):
             ledger.settle(forged, 0)
         with pytest.raises(TacitError, match="not of this ledger"):
-            ledger.store_reply(forged, b"")
+            ledger.store_reply(forged, [b""])
 
 
 # --- predictable noise and exact releases ------------------------------------------------------
@@ -170,7 +170,7 @@ def test_a_repeated_predictable_round_is_no_further_round(ledger):
     ledger.settle(again, 5)
     assert ledger.spent_events() == [replace(ROUND, steps=5)]
     ledger.charge("a", "r2", ROUND, TEST_DATA)
-    ledger.store_reply(ledger.charge("a", "r1", ROUND, TEST_DATA), b"reply")
+    ledger.store_reply(ledger.charge("a", "r1", ROUND, TEST_DATA), [b"reply"])
     assert refusal(ledger.charge, "a", "r3", ROUND, TEST_DATA) is Reason.TOO_MANY_ROUNDS
     assert ledger.spent_events() == [replace(ROUND, steps=20)]
 

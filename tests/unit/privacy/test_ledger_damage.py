@@ -183,4 +183,4 @@ def test_a_changed_byte_of_the_file_is_found_or_changes_nothing(sound, place, bi
         head_of(path).write_bytes(head)
         with suppress(TacitError), open_ledger(path) as ledger:
             assert ledger.rows() == rows
-            assert ledger.stored_reply("a", "r2") == b"second"
+            assert ledger.stored_reply("a", "r2") == [b"second"]

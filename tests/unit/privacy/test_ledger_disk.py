@@ -89,8 +89,8 @@ def test_a_full_disk_writes_nothing_and_says_so(ledger):
     database.execute(f"PRAGMA max_page_count = {pages}")
     charge = ledger.charge("a", "r1", ROUND, POLICY)
     with pytest.raises(RunDirectoryError, match="full"):
-        ledger.store_reply(charge, bytes(100_000))
+        ledger.store_reply(charge, [bytes(100_000)])
     database.execute("PRAGMA max_page_count = 100000")
     assert kinds(ledger) == ["opened", "reserved", "charged"]
-    ledger.store_reply(charge, bytes(100_000))
+    ledger.store_reply(charge, [bytes(100_000)])
     ledger.verify()

@@ -41,7 +41,7 @@ def test_everything_stands_after_reopening(path):
         before = ledger.rows(), ledger.spent_events(), ledger.receipt()
     with open_ledger(path) as ledger:
         assert (ledger.rows(), ledger.spent_events(), ledger.receipt()) == before
-        assert ledger.stored_reply("a", "r2") == b"second"
+        assert ledger.stored_reply("a", "r2") == [b"second"]
         ledger.reserve(PLAN, POLICY)
         ledger.charge("a", "r3", ROUND, POLICY)
 
@@ -50,8 +50,8 @@ def test_two_hold_one_ledger_and_each_sees_the_others_rows(ledger, path):
     with open_ledger(path) as other:
         ledger.reserve(PLAN, POLICY)
         charge = other.charge("a", "r1", ROUND, POLICY)
-        ledger.store_reply(charge, b"reply")
-        assert other.stored_reply("a", "r1") == b"reply"
+        ledger.store_reply(charge, [b"reply"])
+        assert other.stored_reply("a", "r1") == [b"reply"]
         assert other.rows() == ledger.rows()
 
 

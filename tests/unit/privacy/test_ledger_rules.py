@@ -101,7 +101,7 @@ def test_planted_memory_that_runs_ahead_of_the_disk_is_thrown_away(ledger, monke
     with monkeypatch.context() as patch:
         patch.setattr(Chain, "keep_reply", lost)
         with pytest.raises(TacitError, match="disk I/O"):
-            ledger.store_reply(charge, b"lost")
+            ledger.store_reply(charge, [b"lost"])
     assert ledger.stored_reply("a", "r1") is None
     ledger.settle(charge, 0)
     assert kinds(ledger) == ["opened", "reserved", "charged", "settled"]

@@ -90,7 +90,7 @@ def test_no_sequence_spends_more_than_was_reserved(plans, operations):
                         ledger.settle(charges[-1 - arguments[0]], arguments[1])
                     case "reply":
                         charge = charges[-1 - arguments[0]]
-                        ledger.store_reply(charge, b"%d" % charge.number)
+                        ledger.store_reply(charge, [b"%d" % charge.number])
                         assert ledger.stored_reply(charge.run, charge.request) is not None
                     case "close":
                         ledger.close_run(arguments[0])

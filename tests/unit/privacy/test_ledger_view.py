@@ -244,7 +244,7 @@ def test_a_moved_ledger_goes_on_in_the_new_file_and_nowhere_else(path, tmp_path)
             opened(path, head_path=head)
     with open_ledger(target, head_path=head) as moved:
         assert moved.receipt().count == 11
-        assert moved.stored_reply("a", "r2") == b"second"
+        assert moved.stored_reply("a", "r2") == [b"second"]
         moved.charge("a", "r4", ROUND, POLICY)
     assert json.loads(head.read_text())["count"] == 12
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from randomness_example import PAIRS, seeded
 from scipy import stats
@@ -236,3 +236,20 @@ def test_rate_one_takes_everything():
 def test_a_rate_that_is_none_is_refused(rate):
     with pytest.raises(ValueError, match=r"rate=.* must be in \(0, 1\]"):
         seeded().coins(3, rate)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 3 * PAIRS), max_size=5))
+def test_normals_one_array_after_another_are_those_of_one_call(sizes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(randomness, "NORMALS_AT_ONCE", 2 * PAIRS)
+        parts = list(randomness.normals_for(seeded(), sizes))
+    assert [len(part) for part in parts] == sizes
+    together = torch.cat(parts) if parts else torch.empty(0)
+    assert torch.equal(together, seeded().normals(sum(sizes)))
+
+
+def test_normals_drawn_otherwise_would_be_others(monkeypatch):
+    monkeypatch.setattr(randomness, "NORMALS_AT_ONCE", 2 * PAIRS - 2)
+    (drawn,) = randomness.normals_for(seeded(), [3 * PAIRS])
+    assert not torch.equal(drawn, seeded().normals(3 * PAIRS))

@@ -1,9 +1,12 @@
 """Weights as Flower's records, and back."""
 
-import numpy as np
-from flwr.app import Array, ArrayRecord
+import weakref
 
-from strategies.records import from_record, to_record
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+
+from strategies.records import from_record, numbers_of, record_in, to_array, to_record
 
 
 def test_weights_travel_bit_for_bit_and_in_order():
@@ -19,3 +22,45 @@ def test_a_strategys_float64_is_rounded_once():
     found = from_record(record)["w"]
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, np.array([1 / 3, 1], np.float32))
+
+
+ODD = [
+    np.arange(6, dtype=np.float32).reshape(2, 3),
+    np.array(2.5, np.float32),
+    np.zeros((0, 3), np.float32),
+    np.arange(3, dtype=np.float64),
+]
+
+
+@pytest.mark.parametrize("numbers", ODD, ids=lambda array: f"{array.dtype}{array.shape}")
+def test_an_array_is_packed_as_flower_packs_it(numbers):
+    assert to_array(numbers) == Array(numbers)
+    assert np.array_equal(numbers_of(to_array(numbers)), numbers)
+
+
+def test_an_array_is_read_where_it_lies():
+    packed = to_array(np.arange(4, dtype=np.float32))
+    found = numbers_of(packed)
+    assert np.shares_memory(found, np.frombuffer(packed.data, np.uint8))
+    assert not found.flags.writeable
+
+
+def test_an_array_in_another_order_is_read_too():
+    turned = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    assert np.array_equal(numbers_of(Array(turned)), turned)
+
+
+def test_reading_content_makes_no_cycle():
+    content = RecordDict({"arrays": ArrayRecord({"w": to_array(np.ones(3))})})
+    assert record_in(content, "arrays", ConfigRecord) is None
+    assert record_in(content, "absent", ArrayRecord) is None
+    seen = weakref.ref(record_in(content, "arrays", ArrayRecord))
+    del content
+    assert seen() is None
+
+
+def test_flowers_own_way_would_make_one():
+    content = RecordDict({"arrays": ArrayRecord({"w": to_array(np.ones(3))})})
+    seen = weakref.ref(content.array_records["arrays"])
+    del content
+    assert seen() is not None
