@@ -93,6 +93,7 @@ def serve(
             return_memory()
             _deliver(connection, reply, epoch, stop)
             del reply
+            return_memory()
 
 
 def _deliver(connection: Connection, reply: Message, epoch: int, stop: threading.Event) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from server.checkpoint import save_checkpoint
+from server.checkpoint import load_checkpoint, save_checkpoint
 from server.deployed_settings import ServerSettings
 from server.history import epsilon_tables
 from server.joining import Joining
@@ -60,12 +60,12 @@ def rounds_left(
     own: RunDirectory,
     prepared: Prepared,
     joining: Joining,
-    run: str,
-    state: State,
     settings: ServerSettings,
     board: StatusBoard,
 ) -> tuple[State, list[str]]:
     """Do the rounds that are left; when too many sites are lost, wait for them and try again.
+
+    Where the run stands, the checkpoint says: nobody else holds those weights for its whole length.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def rounds_left(
         Too few sites came, or no round succeeded, for as long as the coordinator waits.
     """
     strategy = build_strategy(prepared.settings.strategy)
-    latest = state
+    run, latest = load_checkpoint(own.path / directory.CHECKPOINT)
     # A round that was asked and then lost may have been charged: in this process, or in one before.
     lost = sittings(own.path) - 1
     privacy = prepared.settings.privacy
@@ -116,7 +116,8 @@ def rounds_left(
         )
         joining.gather(settings.wait)
         try:
-            run_rounds(joining.grid, strategy, *who(), latest, record, who)
+            plan, names = who()
+            run_rounds(joining.grid, strategy, plan, names, latest, record, who)
         except TooFewSitesError as error:
             if error.reasons and set(error.reasons.values()) <= USED_UP and latest.round:
                 return latest, [

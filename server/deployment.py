@@ -88,8 +88,8 @@ def deploy(
     started = time.perf_counter()
     size = sum(array.nbytes for array in trainable_weights(prepared.shared.module).values())
     with claim(path, resume=resume, needed=3 * size) as directory_:
-        run, state = _start(directory_, prepared, config, resume=resume)
-        board = StatusBoard(_first_status(settings, run, state, sites))
+        run, done = _start(directory_, prepared, config, resume=resume)
+        board = StatusBoard(_first_status(settings, run, done, sites))
         with (
             findable(path),
             superlink(
@@ -112,7 +112,7 @@ def deploy(
             log.info("run %s; sites at port %d, watchers at port %d", run, link.port, watch_port)
             joining = _joining(path, prepared, sites, run, link, board)
             try:
-                state, notes = rounds_left(directory_, prepared, joining, run, state, own, board)
+                state, notes = rounds_left(directory_, prepared, joining, own, board)
             except (KeyboardInterrupt, SystemExit):
                 log.info("stopped after round %d; the same command goes on", board.status.round)
                 raise
@@ -166,8 +166,8 @@ def _sites(bundle: ServerBundle, domain: Domain, settings: Settings) -> dict[str
 
 def _start(
     own: RunDirectory, prepared: Prepared, config: Mapping[str, Any], *, resume: bool
-) -> tuple[str, State]:
-    """Begin a run in its directory, or load where it stands."""
+) -> tuple[str, int]:
+    """Begin a run in its directory, or look where it stands; return its name and last round."""
     checkpoint = own.path / directory.CHECKPOINT
     # A process that was stopped right after the configuration was written began no run.
     if resume and ((checkpoint / FILE).exists() or (own.path / PLAN).exists()):
@@ -179,15 +179,15 @@ def _start(
             )
         own.keep_history_through(state.round)
         log.info("going on after round %d", state.round)
-        return run, state
+        return run, state.round
     run = secrets.token_hex(8)
     state = State(0, trainable_weights(prepared.shared.module), model=prepared.model_sha256)
     own.write_config(config)
     save_checkpoint(checkpoint, run, state)
-    return run, state
+    return run, state.round
 
 
-def _first_status(settings: Settings, run: str, state: State, sites: Mapping[str, int]) -> Status:
+def _first_status(settings: Settings, run: str, done: int, sites: Mapping[str, int]) -> Status:
     shown = tuple(SiteStatus(name, declared_size=size) for name, size in sites.items())
     return Status(
         experiment=settings.name,
@@ -195,7 +195,7 @@ def _first_status(settings: Settings, run: str, state: State, sites: Mapping[str
         rounds=settings.training.rounds,
         sites=shown,
         started=time.time(),
-        round=state.round,
+        round=done,
     )
 
 

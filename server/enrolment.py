@@ -8,6 +8,7 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from server.rounds import KNOWN, MALFORMED, NO_REPLY, RunPlan, reason_of
+from strategies.records import record_in
 from tacit.errors import RefusedError, TooFewSitesError
 from tacit.messages import CONFIG, ENROL, LEDGER, RESERVE, SITE, RunRequest
 
@@ -50,7 +51,7 @@ def enrol(grid: Grid, least: int, *, timeout: float) -> Mapping[int, str]:
     for reply in grid.send_and_receive(asked, timeout=timeout):
         if reply.has_error():
             continue
-        name = reply.content.config_records.get(SITE, ConfigRecord()).get("name")
+        name = (record_in(reply.content, SITE, ConfigRecord) or ConfigRecord()).get("name")
         if isinstance(name, str):
             names[reply.metadata.src_node_id] = name
     if len(names) < least:
@@ -84,7 +85,7 @@ def reserve(grid: Grid, plan: RunPlan, names: Mapping[int, str]) -> None:
         site = names[reply.metadata.src_node_id]
         if reply.has_error():
             missing[site] = reason_of(reply)
-        elif LEDGER not in reply.content.config_records:
+        elif record_in(reply.content, LEDGER, ConfigRecord) is None:
             missing[site] = MALFORMED
         else:
             del missing[site]

@@ -62,6 +62,7 @@ class MailGrid(Grid):
         """
         until = None if timeout is None else time.monotonic() + timeout
         pending = set(self.push_messages(messages))
+        del messages  # they may be large, and the mailbox has what is to be sent
         replies = []
         try:
             while pending and (until is None or time.monotonic() < until):

@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 
 from server.planning import unable
 from server.rounds import MALFORMED, NO_REPLY, RunPlan, reason_of
+from strategies.records import record_in
 from tacit.errors import ConfigurationError, TooFewSitesError
 from tacit.messages import CONFIG, END, ENROL, LEDGER, RESERVE, SITE, Limits, RunRequest, Terms
 from tacit.privacy.policy import Reason
@@ -180,7 +181,7 @@ class Joining:
         for site, reply in self._ask(RESERVE, requests, new).items():
             if reply.has_error():
                 self._refuse(site, reason_of(reply))
-            elif LEDGER not in reply.content.config_records:
+            elif record_in(reply.content, LEDGER, ConfigRecord) is None:
                 self._refuse(site, MALFORMED)
             else:
                 self.limits[site] = fitting[site]
@@ -198,7 +199,7 @@ class Joining:
         if reply.has_error():
             self._refuse(site, reason_of(reply))
             return None
-        stated = dict(reply.content.config_records.get(SITE, ConfigRecord()))
+        stated = dict(record_in(reply.content, SITE, ConfigRecord) or {})
         if stated.pop("name", None) != site:
             self._refuse(site, MALFORMED)
             return None

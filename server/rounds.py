@@ -3,14 +3,16 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
 
 from strategies.memory import Memory, recall, remembered
-from strategies.records import from_record, to_record
+from strategies.records import from_record, numbers_of, record_in, to_record
 from tacit.errors import TooFewSitesError
 from tacit.learning.plan import RoundPlan
 from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, WEIGHT, Terms, TrainRequest
@@ -124,33 +126,48 @@ def run_rounds(
     while state.round < plan.rounds:
         if who is not None:
             plan, names = who()
-        started, cpu_started = time.perf_counter(), time.process_time()
-        number = state.round + 1
-        requests = _requests(strategy, grid, plan, names, state, number)
-        replies = list(grid.send_and_receive(requests, timeout=plan.timeout))
-        answers, failed = _sort_replies(replies, plan, names, state.weights)
-        if len(answers) < plan.min_replies:
-            raise _too_few(number, plan, answers, failed)
-        record, _ = strategy.aggregate_train(number, _weighed(answers, plan, state.weights))
-        if record is None:
-            raise TooFewSitesError(f"round {number}: the strategy made no model of the replies")
-        weights = _in_order_of(state.weights, from_record(record))
-        state = State(
-            number,
-            weights,
-            remembered(strategy, weights),
-            _receipts(state.receipts, answers),
-            state.model,
-        )
-        outcome = RoundOutcome(
-            number,
-            tuple(answers),
-            failed,
-            time.perf_counter() - started,
-            time.process_time() - cpu_started,
-        )
+        state, outcome = _round(grid, strategy, plan, names, state)
         on_round(state, outcome)
     return state
+
+
+def _round(
+    grid: Grid, strategy: Strategy, plan: RunPlan, names: Mapping[int, str], state: State
+) -> tuple[State, RoundOutcome]:
+    """Do the next round; requests and replies, which may be large, end with it."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    number = state.round + 1
+    # The grid alone has the requests: it lets them go when the sites have them.
+    replies = list(
+        grid.send_and_receive(
+            _requests(strategy, grid, plan, names, state, number), timeout=plan.timeout
+        )
+    )
+    answers, failed = _sort_replies(replies, plan, names, state.weights)
+    if len(answers) < plan.min_replies:
+        raise _too_few(number, plan, answers, failed)
+    record, _ = strategy.aggregate_train(number, _weighed(answers, plan, state.weights))
+    if record is None:
+        raise TooFewSitesError(f"round {number}: the strategy made no model of the replies")
+    for message in answers.values():
+        # Flower may still hold the content, in a cycle.
+        message.content[ARRAYS].clear()
+    weights = _in_order_of(state.weights, from_record(record))
+    after = State(
+        number,
+        weights,
+        remembered(strategy, weights),
+        _receipts(state.receipts, answers),
+        state.model,
+    )
+    outcome = RoundOutcome(
+        number,
+        tuple(answers),
+        failed,
+        time.perf_counter() - started,
+        time.process_time() - cpu_started,
+    )
+    return after, outcome
 
 
 def _requests(
@@ -212,18 +229,23 @@ def reason_of(reply: Message) -> str:
 
 
 def _well_formed(content: RecordDict, like: Weights) -> bool:
-    arrays, receipt = content.array_records.get(ARRAYS), content.config_records.get(LEDGER)
+    arrays = record_in(content, ARRAYS, ArrayRecord)
+    receipt = record_in(content, LEDGER, ConfigRecord)
     if arrays is None or receipt is None or not {"count", "head"} <= receipt.keys():
         return False
     if not isinstance(receipt["count"], int) or not isinstance(receipt["head"], str):
         return False
+    if arrays.keys() != like.keys():
+        return False
     try:
-        weights = from_record(arrays)
+        return all(_is_like(numbers_of(arrays[name]), like[name]) for name in like)
     except (TypeError, ValueError):
         return False
-    return weights.keys() == like.keys() and all(
-        weights[name].shape == like[name].shape and bool(np.isfinite(weights[name]).all())
-        for name in like
+
+
+def _is_like(array: NDArray[Any], like: NDArray[np.float32]) -> bool:
+    return (
+        array.dtype == like.dtype and array.shape == like.shape and bool(np.isfinite(array).all())
     )
 
 
@@ -233,12 +255,12 @@ def _weighed(answers: Mapping[str, Message], plan: RunPlan, like: Weights) -> li
     The arrays get the model's order too: some strategies go by their place and not by their name.
     """
     for site, message in answers.items():
-        weights = _in_order_of(like, from_record(message.content.array_records[ARRAYS]))
+        arrays = _record_in_order_of(like, cast(ArrayRecord, message.content[ARRAYS]))
         message.content = RecordDict(
             {
-                ARRAYS: to_record(weights),
+                ARRAYS: arrays,
                 METRICS: MetricRecord({WEIGHT: plan.declared_sizes[site]}),
-                LEDGER: message.content.config_records[LEDGER],
+                LEDGER: message.content[LEDGER],
             }
         )
     return list(answers.values())
@@ -249,9 +271,13 @@ def _receipts(
 ) -> Mapping[str, Receipt]:
     latest = dict(known)
     for site, message in answers.items():
-        record = message.content.config_records[LEDGER]
+        record = message.content[LEDGER]
         latest[site] = Receipt(int(str(record["count"])), str(record["head"]))
     return latest
+
+
+def _record_in_order_of(like: Weights, record: ArrayRecord) -> ArrayRecord:
+    return ArrayRecord({name: record[name] for name in like})
 
 
 def _in_order_of(like: Weights, weights: Weights) -> Weights:

@@ -37,6 +37,7 @@ from flwr.proto.fleet_pb2 import (
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import (
     ConfirmMessageReceivedRequest,
+    ConfirmMessageReceivedResponse,
     ObjectTree,
     PullObjectRequest,
     PushObjectRequest,
@@ -62,6 +63,18 @@ __all__ = ["Mailbox", "Run", "guarded", "node_of"]
 
 log = logging.getLogger(__name__)
 
+
+def _confirm(
+    request: ConfirmMessageReceivedRequest, mailbox: "Mailbox"
+) -> ConfirmMessageReceivedResponse:
+    """Take a site's word that it has a message, where the message is its own.
+
+    Flower's own handler lets a site delete whatever it can name.
+    """
+    mailbox.delivered(request.message_object_id)
+    return ConfirmMessageReceivedResponse()
+
+
 _HANDLERS: Final[Mapping[str, tuple[type[Any], Callable[[Any, Any], Any]]]] = {
     "/v1/fleet/activate-node": (ActivateNodeRequest, handlers.activate_node),
     "/v1/fleet/deactivate-node": (DeactivateNodeRequest, handlers.deactivate_node),
@@ -71,12 +84,7 @@ _HANDLERS: Final[Mapping[str, tuple[type[Any], Callable[[Any, Any], Any]]]] = {
         lambda request, state: handlers.pull_messages(request, state, state.object_store),
     ),
     "/v1/fleet/pull-object": (PullObjectRequest, handlers.pull_object),
-    "/v1/fleet/confirm-message-received": (
-        ConfirmMessageReceivedRequest,
-        lambda request, state: handlers.confirm_message_received(
-            request, state, state.object_store
-        ),
-    ),
+    "/v1/fleet/confirm-message-received": (ConfirmMessageReceivedRequest, _confirm),
     "/v1/fleet/push-messages": (PushMessagesRequest, handlers.push_messages),
     "/v1/fleet/push-object": (PushObjectRequest, handlers.push_object),
 }
@@ -136,6 +144,7 @@ class Mailbox(InMemoryLinkState):
         self._incoming: dict[str, _Incoming] = {}
         self._sessions: dict[str, _Incoming] = {}
         self._over: dict[str, str | None] = {}
+        self._outgoing: dict[str, dict[str, Callable[[], bytes]]] = {}
         self.members = {public_key_to_bytes(key): self._enrol(s, key) for s, key in sites.items()}
         self.names = {member.node: member.site for member in self.members.values()}
         if len(self.names) < len(sites):
@@ -194,11 +203,10 @@ class Mailbox(InMemoryLinkState):
             return None
         parcel = pack(message)
         session = self.start_session(message.metadata.run_id)
-        missing = self.preregister_object_tree(parcel.tree, session)
-        for name, content in parcel.contents(missing):
-            super().store_object(message.metadata.run_id, session, name, content())
+        self.preregister_object_tree(parcel.tree, session)
         with self._changed:
-            # Only now: whoever sees the message finds all of its objects.
+            # Made when the site asks for them: all of them at once would be the weights once more.
+            self._outgoing[parcel.id] = dict(parcel.contents(ids(parcel.tree)))
             if self.store_message_ins(remove_content_from_message(message)) is None:
                 raise ValueError(f"Flower does not take the message {message.metadata}")
             self._changed.notify_all()
@@ -275,6 +283,7 @@ class Mailbox(InMemoryLinkState):
 
     def _delete(self, name: str) -> None:
         incoming = self._incoming.pop(name, None)
+        self._outgoing.pop(name, None)
         self._over.pop(name, None)
         self.delete_messages({name})
         self.object_store.delete(name)
@@ -371,6 +380,7 @@ class Mailbox(InMemoryLinkState):
                 log.warning("site %s: a reply that nobody waits for: not taken", who.site)
                 return False, []
             self.object_store.delete(request)
+            self._outgoing.pop(request, None)
             return_memory()
             before = self._incoming.get(request)
             room = self._most if before is None else before.room
@@ -401,7 +411,19 @@ class Mailbox(InMemoryLinkState):
     def get_object(self, run_id: int, object_id: str) -> bytes | None:
         """Return an object; under the one lock, so that locks are taken in one order."""
         with self._changed:
+            for objects in self._outgoing.values():
+                if object_id in objects:
+                    return objects[object_id]()
             return super().get_object(run_id, object_id)
+
+    def delivered(self, request: str) -> None:
+        """Let what belongs to a message go when its site has all of it."""
+        with self._changed:
+            message = self.message_ins_store.get(request)
+            if message is not None and message.metadata.dst_node_id == caller.get().node:
+                self.object_store.delete(request)
+                self._outgoing.pop(request, None)
+                return_memory()
 
 
 def _error(request: Message, reason: str) -> Message:

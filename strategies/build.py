@@ -24,7 +24,7 @@ _NOT_TO_CHOOSE: Final[Mapping[str, str]] = {
     "eta_l": "Flower does not use it; the sites' rate is training.learning_rate",
 }
 
-FEDAVG: Final = Component("fedavg", "flwr.serverapp.strategy.FedAvg")
+FEDAVG: Final = Component("fedavg", "strategies.mean.FedAvg")
 
 
 def build_strategy(component: Component) -> Strategy:

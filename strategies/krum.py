@@ -101,7 +101,7 @@ def _mean_about_median(values: NDArray[np.float64], count: int) -> NDArray[np.fl
 
 
 def _models(replies: Iterable[Message]) -> list[Weights]:
-    return [from_record(r.content.array_records[ARRAYS]) for r in replies if not r.has_error()]
+    return [from_record(cast(ArrayRecord, r.content[ARRAYS])) for r in replies if not r.has_error()]
 
 
 def _stacked(models: Sequence[Weights], chosen: Sequence[int], name: str) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from superlink_example import (
 
 from server.grid import MailGrid
 from server.superlink import TOO_LARGE, UNREADABLE, Mailbox
-from strategies.objects import pack
+from strategies.objects import ids, pack
 from tacit.errors import ConfigurationError
 
 ONE = np.ones(3, np.float32)
@@ -261,3 +262,29 @@ def test_who_waits_is_let_go_at_the_end(box, monkeypatch):
     thread.join(10)
     assert not thread.is_alive()
     assert box.collect([name], None) == {name: None}
+
+
+def test_a_site_confirms_only_what_is_its_own(box):
+    name = box.post(to("north"))
+    ask(box, "north")
+    with calling("south"):
+        box.delivered(name)
+    assert box.get_object(box.run.run_id, name)
+    assert name in box.object_store
+    with calling("north"):
+        box.delivered(name)
+    assert not box.get_object(box.run.run_id, name)
+    assert name not in box.object_store
+    assert len(box.collect([name], time.monotonic())) == 0
+
+
+def test_weights_are_not_held_twice_while_they_are_sent(box):
+    array = np.ones(1 << 24, np.float32)
+    message = to("north", content(array))
+    tracemalloc.start()
+    try:
+        box.post(message)
+        assert tracemalloc.get_traced_memory()[1] < array.nbytes / 4
+    finally:
+        tracemalloc.stop()
+    assert all(box.get_object(box.run.run_id, name) for name in ids(pack(message).tree))

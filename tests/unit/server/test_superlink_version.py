@@ -108,7 +108,6 @@ def test_what_the_mailbox_uses_of_the_state_is_there():
         ("send_node_heartbeat", ["request", "state"]),
         ("pull_messages", ["request", "state", "store"]),
         ("pull_object", ["request", "state"]),
-        ("confirm_message_received", ["request", "state", "store"]),
         ("push_messages", ["request", "state"]),
         ("push_object", ["request", "state"]),
     ],
