@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from flwr.app import Context, Message, MessageType
 
@@ -11,6 +12,7 @@ from client.app import FAULTS, guarded
 from client.site import Admitted, Site, admit, learn, release, settle
 from simulations.grid import Engine, loop_engine
 from tacit.domains.domain import Examples
+from tacit.learning.local import Compute
 from tacit.learning.stacked.cohort import Member, Sums, train_cohort
 from tacit.learning.stacked.frozen import Split, split
 from tacit.learning.stacked.trial import choose
@@ -39,10 +41,10 @@ def stacked_engine(app: App, sites: Mapping[str, Site], *, private: bool) -> Eng
     model, inputs = (frozen.head, frozen.inputs) if frozen else (some.model, inputs)
     chosen = choose(model, inputs, some.compute, private=private)
     for reason in chosen.reasons:
-        log.info("engine: not %s", reason)
+        log.info("engine: %s", reason)
     if chosen.sums_of is None:
         return loop_engine(app)
-    return StackedEngine(app, sites, _Cohorts(sites, frozen, chosen.sums_of))
+    return StackedEngine(app, sites, _Cohorts(frozen, chosen.sums_of, some.compute))
 
 
 class StackedEngine:
@@ -89,25 +91,35 @@ def _release(site: Site, message: Message, admitted: Admitted, learnt: Weights |
 
 
 class _Cohorts:
-    """The rows of all sites, on the device, and what trains on them.
+    """Trains cohorts; a site's rows are touched once it has charged for them.
 
-    Where only the head trains the rows are those features that the frozen part makes of each.
+    Where only the head trains, what the frozen part makes of a site's rows is kept for the run.
     """
 
-    def __init__(self, sites: Mapping[str, Site], frozen: Split | None, sums_of: Sums) -> None:
+    def __init__(self, frozen: Split | None, sums_of: Sums, compute: Compute) -> None:
+        self._frozen = frozen
         self._sums_of = sums_of
         self._prefix = f"{frozen.prefix}." if frozen else ""
-        self._compute = next(iter(sites.values())).compute
-        rows = []
-        self._first: dict[str, int] = {}
-        start = 0
-        for name, site in sites.items():
-            rows.append(frozen.features(site.data, self._compute) if frozen else site.data)
-            self._first[name] = start
-            start += len(site.data)
-        together = Examples.together(rows)
+        self._compute = compute
+        self._features: dict[str, Examples] = {}
+        self._names: list[str] = []
+        self._rows: Examples | None = None
+
+    def _together(self, sites: Sequence[Site]) -> Examples:
+        """Return the rows of a cohort, one site after the other, on the device."""
+        names = [site.name for site in sites]
+        if self._rows is None or names != self._names:
+            self._rows = Examples.together([self._rows_of(site) for site in sites])
+            self._names = names
+        return self._rows
+
+    def _rows_of(self, site: Site) -> Examples:
         device = self._compute.device
-        self._rows = Examples(together.features.to(device), together.targets.to(device))
+        if self._frozen is None:
+            return Examples(site.data.features.to(device), site.data.targets.to(device))
+        if site.name not in self._features:
+            self._features[site.name] = self._frozen.features(site.data, self._compute)
+        return self._features[site.name]
 
     def learn(self, work: Sequence[tuple[Site, Admitted]]) -> list[Weights]:
         """Train for one round what each site has admitted; return each one's trainable weights.
@@ -123,8 +135,8 @@ class _Cohorts:
         try:
             trained = train_cohort(
                 self._sums_of,
-                self._rows,
-                [self._member(site, admitted) for site, admitted in work],
+                self._together([site for site, _ in work]),
+                [_member(site, admitted) for site, admitted in work],
                 self._starts([admitted.weights for _, admitted in work]),
                 self._compute.microbatch,
                 count,
@@ -136,20 +148,20 @@ class _Cohorts:
         found = {self._prefix + name: values.cpu().numpy() for name, values in trained.items()}
         return [{name: found[name][k] for name in found} for k in range(len(work))]
 
-    def _member(self, site: Site, admitted: Admitted) -> Member:
-        number = admitted.request.round
-        return Member(
-            self._first[site.name],
-            len(site.data),
-            admitted.request.plan,
-            site.streams(number, "coins"),
-            site.streams(number, "noise"),
-        )
-
     def _starts(self, weights: Sequence[Weights]) -> dict[str, torch.Tensor]:
         return {
-            name.removeprefix(self._prefix): torch.stack(
-                [torch.from_numpy(own[name]) for own in weights]
+            name.removeprefix(self._prefix): torch.from_numpy(
+                np.stack([own[name] for own in weights])
             ).to(self._compute.device)
             for name in weights[0]
         }
+
+
+def _member(site: Site, admitted: Admitted) -> Member:
+    number = admitted.request.round
+    return Member(
+        len(site.data),
+        admitted.request.plan,
+        site.streams(number, "coins"),
+        site.streams(number, "noise"),
+    )

@@ -15,7 +15,7 @@ from tacit.configuration import read_settings
 from tacit.errors import ExitCode
 
 SITES = ("county", "referral")
-WORDS = ("domain=hospitals", "compare=false", "training.rounds=4")
+WORDS = ("domain=hospitals", "engine=loop", "compare=false", "training.rounds=4")
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from tacit.models.weights import state_arrays
 def test_no_key_and_no_generator_state_is_ever_written(run, tmp_path, stream_keys, seeded):
     path = tmp_path / "run"
     assert run(path, *([] if seeded else [SYSTEM]))[0] == ExitCode.DONE
-    assert len(stream_keys) == 3 * len(SITES) * ROUNDS
+    assert len(stream_keys) == 2 * len(SITES) * ROUNDS  # coins and noise
     contents = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
     assert len(contents) > 10
     for content in contents.values():

@@ -8,7 +8,7 @@ from whole_run import call, results
 
 from tacit.errors import ExitCode
 
-EXPERIMENT = "model=linear training.rounds=2 compare=false"
+EXPERIMENT = "model=linear engine=loop training.rounds=2 compare=false"
 
 
 @pytest.fixture

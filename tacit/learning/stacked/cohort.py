@@ -23,15 +23,14 @@ class Member:
 
     Parameters
     ----------
-    first, size
-        Where its rows are among those of all sites, and how many.
+    size
+        How many rows it has.
     plan
         What it computes.
     coins, noise
         Streams for its Poisson samples and its noise.
     """
 
-    first: int
     size: int
     plan: RoundPlan
     coins: Stream
@@ -55,7 +54,7 @@ def train_cohort(
     sums_of
         Computes summed gradients: see `tacit.learning.stacked.gradients.stacked_sums`.
     rows
-        The rows of all sites, on the device.
+        The rows of all members, one member after the other, on the device.
     members
         The sites; all with privacy, or all without.
     weights
@@ -112,10 +111,7 @@ class _Columns:
             else None
         )
         sizes = torch.tensor([member.size for member in members])
-        firsts = torch.tensor([member.first for member in members])
         self.site = torch.arange(len(members)).repeat_interleave(sizes)
-        before = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-        self.row = torch.arange(len(self.site)) - before + firsts.repeat_interleave(sizes)
 
 
 def _all_private(members: Sequence[Member]) -> bool:
@@ -150,7 +146,7 @@ def _batch(
     place = torch.arange(len(chosen)) - (counts.cumsum(0) - counts)[site]
     numbers = torch.zeros(len(members), width, dtype=torch.int64)
     present = torch.zeros(len(members), width, dtype=torch.bool)
-    numbers[site, place] = columns.row[chosen]
+    numbers[site, place] = chosen
     present[site, place] = True
     device = rows.features.device
     if not len(chosen):

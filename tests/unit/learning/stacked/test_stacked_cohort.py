@@ -53,10 +53,8 @@ class Sites:
 
     def members(self):
         return [
-            Member(first, size, plan, stream(k, "coins"), stream(k, "noise"))
-            for k, (first, size, plan) in enumerate(
-                zip(self.firsts, self.sizes, self.plans, strict=True)
-            )
+            Member(size, plan, stream(k, "coins"), stream(k, "noise"))
+            for k, (size, plan) in enumerate(zip(self.sizes, self.plans, strict=True))
         ]
 
     def together(self, **more):
