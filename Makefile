@@ -11,7 +11,7 @@ bin := .venv/bin
 installed := .venv/installed-$(subst $(comma),+,$(extras))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check picture clean
+.PHONY: help install demo test check soak picture clean
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.12] [EXTRAS=a,b]"
@@ -30,6 +30,10 @@ check: install ## Lint, formatting, types, and which folder may import which
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	$(bin)/lint-imports
+
+soak: install ## Two hours: deployments broken at 200 random points, memory over 300 rounds
+	$(bin)/python -m benchmarks.soak_memory
+	$(bin)/python -m benchmarks.soak_faults
 
 picture: install ## Draw docs/report.png, the head of the demo's report; CHROMIUM=... names the browser
 	rm -rf build/picture

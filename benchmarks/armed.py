@@ -14,14 +14,13 @@ leaves, a line each: SHA-256 of what the ledger was given to keep, and of the we
 """
 
 import errno
-import hashlib
 import os
 import runpy
 import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
@@ -60,11 +59,9 @@ SERVER: Final = {
     "beginning": Point("server.deployment", "save_checkpoint", after=True),
     "planned": Point("server.deployment", "write_plan"),
     "asked": Point("server.superlink", "Mailbox.post", after=True),
-    "before aggregation": Point("flwr.serverapp.strategy", "FedAvg.aggregate_train"),
-    "during aggregation": Point(
-        "flwr.serverapp.strategy.fedavg", "aggregate_arrayrecords", after=True
-    ),
-    "after aggregation": Point("flwr.serverapp.strategy", "FedAvg.aggregate_train", after=True),
+    "before aggregation": Point("strategies.mean", "FedAvg.aggregate_train"),
+    "during aggregation": Point("strategies.mean", "_weighted_sum", after=True),
+    "after aggregation": Point("strategies.mean", "FedAvg.aggregate_train", after=True),
     "history": Point("tacit.runs.directory", "RunDirectory.append"),
     "checkpoint": Point("server.checkpoint", "replace_file"),
     "checkpoint kept": Point("server.deployed_rounds", "save_checkpoint", after=True),
@@ -202,6 +199,7 @@ def _write_down(faults: Faults) -> None:
     from strategies.records import from_record
     from tacit.messages import ARRAYS
     from tacit.models.trainable import sha256_of
+    from tacit.privacy.ledger_view import reply_sha256
 
     kept: dict[str, str] = {}
 
@@ -209,9 +207,9 @@ def _write_down(faults: Faults) -> None:
         return sha256_of(from_record(message.content.array_records[ARRAYS]))
 
     def building(honest: Callable[..., Any]) -> Callable[..., Any]:
-        def replay(message: Any, packed: bytes) -> Any:
+        def replay(message: Any, packed: Sequence[bytes]) -> Any:
             reply = honest(message, packed)
-            kept[digest(reply)] = hashlib.sha256(packed).hexdigest()
+            kept[digest(reply)] = reply_sha256(packed)
             return reply
 
         return replay

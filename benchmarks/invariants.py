@@ -115,7 +115,7 @@ def check(deployment: Deployment) -> None:
         if list((deployment.site_file(site).parent / "ledger").glob("*.sqlite")):
             check_site(deployment, site)
     if orphans := deployment.orphans():
-        raise BrokenError(f"processes were left behind in the sessions {orphans}")
+        raise BrokenError(f"processes were left behind: {orphans}")
 
 
 def check_end(deployment: Deployment) -> Mapping[str, Any]:

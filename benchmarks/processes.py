@@ -42,7 +42,6 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._sessions: list[int] = []
         self.environment = os.environ | {
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
@@ -65,7 +64,6 @@ class Processes:
                 start_new_session=True,
             )
         self._running[name] = process
-        self._sessions.append(process.pid)
         return process
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
@@ -135,9 +133,18 @@ class Processes:
         return name in self._running and self._running[name].poll() is None
 
     def orphans(self) -> list[int]:
-        """Return the sessions in which something runs though the process that began them ended."""
+        """Return what runs on though it was started by none of the processes that still run.
+
+        It is known by its environment: a number may be another process's by now.
+        """
         own = {each.pid for each in self._running.values() if each.poll() is None}
-        return [session for session in self._sessions if session not in own and _lives(session)]
+        mark = f"XDG_STATE_HOME={self.folder / 'state'}".encode()
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+        return [pid for pid in found if pid not in own]
 
     def logs(self) -> str:
         """Return the ends of all logs."""
@@ -148,19 +155,13 @@ class Processes:
 
     def stop(self) -> None:
         """Stop everything that was started, and what that has started."""
-        for session in reversed(self._sessions):
-            with suppress(ProcessLookupError):
-                os.killpg(session, signal.SIGKILL)
         for process in self._running.values():
-            process.wait()
-
-
-def _lives(session: int) -> bool:
-    try:
-        os.killpg(session, 0)
-    except ProcessLookupError:
-        return False
-    return True
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        for orphan in self.orphans():
+            with suppress(ProcessLookupError):
+                os.kill(orphan, signal.SIGKILL)
 
 
 class Deployment(Processes):
@@ -174,6 +175,8 @@ class Deployment(Processes):
         Names of the sites, of the domain's.
     experiment
         Words of the experiment that coordinator and sites share.
+    server_words
+        Further words of the coordinator, at every start.
     faults
         Whether processes are started through `benchmarks.armed`, with their faults in
         ``faults/NAME`` of the folder.
@@ -187,6 +190,7 @@ class Deployment(Processes):
         sites: Sequence[str],
         *,
         experiment: Sequence[str] = (),
+        server_words: Sequence[str] = (),
         faults: bool = False,
         **site_keys: Any,
     ) -> None:
@@ -199,7 +203,7 @@ class Deployment(Processes):
         done = self.run(*module("server.provision"), "init", "trial", *words, "--name", "localhost")
         if done.returncode != 0:
             raise TacitError(f"tacit-provision failed: {done.stderr}")
-        self._experiment = tuple(experiment)
+        self._words = (*experiment, *server_words)
         for site in sites:
             self.edit(site, heartbeat=1.0, **site_keys)
             if experiment:
@@ -239,7 +243,7 @@ class Deployment(Processes):
             "server.watch_port=0",
             "server.heartbeat=2",
             f"run.dir={self.run_dir}",
-            *self._experiment,
+            *self._words,
             *words,
         )
 

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -78,6 +79,7 @@ class Soak:
     weights: str
     outcomes: list[Outcome] = field(default_factory=list)
     runs: int = 0
+    running: set[Deployment] = field(default_factory=set)
     console: Console = field(default_factory=lambda: Console(stderr=True))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -88,6 +90,12 @@ class Soak:
                 return None
             self.runs += 1
             return self.runs
+
+    def give_up(self) -> None:
+        """Stop all that runs."""
+        self.wanted = 0
+        for running in list(self.running):
+            running.stop()
 
     def tell(self, run: int, outcome: Outcome) -> None:
         """Take the outcome of a fault in."""
@@ -101,7 +109,14 @@ class Soak:
 def make(folder: Path, *, seeded: bool, faults: bool = True) -> Deployment:
     """Make a deployment that faults can strike."""
     keys = {"test_data": True, "noise_seed": 0} if seeded else {}
-    made = Deployment(folder, SITES, experiment=EXPERIMENT, faults=faults, **keys)
+    made = Deployment(
+        folder,
+        SITES,
+        experiment=EXPERIMENT,
+        server_words=["server.round_timeout=8"],
+        faults=faults,
+        **keys,
+    )
     for site in SITES:
         made.edit(site, limits={"least_noise_multiplier": 0.0})
     return made
@@ -127,7 +142,9 @@ def work(soak: Soak) -> None:
         with scratch() as folder, ExitStack() as stack:
             running = make(folder, seeded=seeded)
             stack.enter_context(stopped(running))
-            running.start_server("server.round_timeout=8")
+            soak.running.add(running)
+            stack.callback(soak.running.discard, running)
+            running.start_server()
             proxies = {site: stack.enter_context(proxy(running.port)) for site in SITES}
             for site in SITES:
                 running.edit(site, server=f"https://localhost:{proxies[site].port}")
@@ -152,7 +169,8 @@ def strikes(
             kind = chance.choice(ENDS)
         scene = Scene(running, proxies, chance.choice(SITES), chance)
         try:
-            struck = kind.strike(scene, lambda: release(running))
+            go = begin if kind in BEGINNING else release
+            struck = kind.strike(scene, partial(go, running))
             mended = time.monotonic()
             if struck:
                 goes_on(running)
@@ -166,11 +184,14 @@ def strikes(
             return
 
 
-def release(running: Deployment) -> None:
-    """Let a run go on, or begin."""
+def begin(running: Deployment) -> None:
+    """Let the sites come."""
     for site in SITES:
-        if not running.alive(site):
-            running.start_site(site)
+        running.start_site(site)
+
+
+def release(running: Deployment) -> None:
+    """Let a run go on that was held."""
     running.take_away(SERVER, HOLD)
 
 
@@ -240,9 +261,15 @@ def main() -> None:
     print(f"seed {asked.seed}", flush=True)
     begun = time.monotonic()
     soak = Soak(asked.seed, asked.faults, undisturbed())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with ThreadPoolExecutor(asked.workers) as workers:
-        for done in [workers.submit(work, soak) for _ in range(asked.workers)]:
-            done.result()
+        try:
+            for done in [workers.submit(work, soak) for _ in range(asked.workers)]:
+                done.result()
+        except BaseException:
+            soak.give_up()
+            raise
     console = Console()
     console.print(table(soak.outcomes))
     broken = [outcome for outcome in soak.outcomes if outcome.broken]

@@ -26,13 +26,15 @@ FIRST: Final = 50
 ALLOWED: Final = 0.05
 OVER: Final = 5
 """Rounds over which the median is taken."""
+MARGIN: Final = 20
+"""Rounds after the last that is measured: by then no process is to end."""
 LONG: Final = 3600.0
 
 
 def measure(size: str, last: int) -> dict[str, tuple[float, float]]:
     """Return MiB of each process at round 50 and at the last."""
     with scratch() as folder:
-        running = Deployment(folder, SITES, experiment=words(size, last + 1))
+        running = Deployment(folder, SITES, experiment=words(size, last + MARGIN))
         with stopped(running):
             for site in SITES:
                 running.edit(site, limits={"least_noise_multiplier": 0.0})
@@ -51,9 +53,8 @@ def _watch(running: Deployment, last: int) -> dict[str, dict[int, float]]:
 
     def over() -> bool:
         done = len(rounds(running.run_dir))
-        if done <= last and running.alive("server"):
-            for name in NAMES:
-                seen[name][done] = resident(running.pid(name))
+        for name in NAMES if done > FIRST - OVER else ():
+            seen[name][done] = resident(running.pid(name))
         return done >= last
 
     running.wait_for(over, *NAMES, patience=LONG)
@@ -69,7 +70,7 @@ def resident(pid: int) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return float(line.split()[1]) / 1024
-    raise TacitError(f"process {pid} has no VmRSS: is this Linux?")
+    raise TacitError(f"process {pid} has no VmRSS: it has ended, or this is not Linux")
 
 
 def main() -> None:
