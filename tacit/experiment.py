@@ -15,7 +15,7 @@ from tacit.components import make
 from tacit.domains.domain import Card, Domain
 from tacit.errors import ConfigurationError
 from tacit.learning.local import Compute
-from tacit.models.compatibility import check_private
+from tacit.models.compatibility import check_private, check_scores
 from tacit.models.shared import SharedModel, shared_model
 from tacit.models.trainable import choose_trainable, trainable_weights
 from tacit.models.weights import state_arrays
@@ -91,6 +91,7 @@ def prepare_model(
     )
     choose_trainable(shared.module, settings.model.train)
     shared.module.to(compute.device)
+    check_scores(shared.module, inputs, domain.card.outputs)
     if isinstance(settings.privacy, RecordPrivacy):
         check_private(shared.module, inputs)
     return Prepared(

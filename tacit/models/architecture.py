@@ -1,9 +1,11 @@
 """What a model of Tacit is: a backbone that may be pretrained and a head for the task."""
 
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 from torch import nn
+
+from tacit.errors import ModelError
 
 
 class Architecture(Protocol):
@@ -54,5 +56,17 @@ def zero_head(inputs: int, outputs: int) -> nn.Linear:
 
 
 def head_of(model: nn.Module) -> nn.Module:
-    """Return the model's head."""
-    return cast(nn.Module, model.head)
+    """Return the model's head.
+
+    Raises
+    ------
+    ModelError
+        The model has none.
+    """
+    head = getattr(model, "head", None)
+    if not isinstance(head, nn.Module):
+        raise ModelError(
+            f"the model ({type(model).__name__}) has no submodule `head`: give what makes the "
+            "scores that name, with zero weights (tacit.models.architecture.zero_head)"
+        )
+    return head

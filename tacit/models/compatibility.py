@@ -21,6 +21,49 @@ ROUNDING: Final = 1e-5
 cancels to zero, as that of a bias does before a normalisation or of keys in attention."""
 
 
+UNFIT: Final = (
+    AttributeError,
+    IndexError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What torch, Opacus or somebody's model raises where examples and model do not fit."""
+
+
+def check_scores(model: nn.Module, inputs: tuple[int, ...], outputs: int) -> None:
+    """Refuse a model that does not map examples to scores.
+
+    Parameters
+    ----------
+    model
+        On its device.
+    inputs, outputs
+        Shape of one example, and number of its scores.
+
+    Raises
+    ------
+    ModelError
+        Says what the model gave for two made-up examples.
+    """
+    device = next(model.parameters()).device
+    examples = torch.rand((2, *inputs), generator=torch.Generator().manual_seed(0)).to(device)
+    wanted = f"scores of shape (2, {outputs}) for 2 examples of shape {inputs}"
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            scores = model(examples)
+    except UNFIT as error:
+        raise ModelError(f"the model does not give {wanted}: it fails with: {error}") from error
+    finally:
+        model.train(was_training)
+    if not isinstance(scores, torch.Tensor) or scores.shape != (2, outputs):
+        found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise ModelError(f"the model must give {wanted}, and gives {found}")
+
+
 def check_private(model: nn.Module, inputs: tuple[int, ...]) -> None:
     """Refuse a model that cannot be trained privately.
 
@@ -108,7 +151,7 @@ def _compare_with_autograd(model: nn.Module, inputs: tuple[int, ...]) -> None:
                         f"the forward pass draws random numbers outside a Dropout layer. Freeze "
                         f"that layer, or make its input have the batch as first dimension"
                     )
-    except (RuntimeError, ValueError, NotImplementedError, AttributeError, IndexError) as error:
+    except UNFIT as error:
         raise ModelError(
             f"Opacus cannot compute per-example gradients of this model ({error}): train fewer "
             f"of its layers (model.train=head) or replace the layer"

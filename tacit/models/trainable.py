@@ -27,10 +27,17 @@ class Train(StrEnum):
 
 
 def choose_trainable(model: nn.Module, train: Train) -> None:
-    """Freeze what does not train."""
+    """Freeze what does not train.
+
+    Raises
+    ------
+    ModelError
+        The model has no head.
+    """
+    head = head_of(model)
     model.requires_grad_(False)
     if train is Train.HEAD:
-        head_of(model).requires_grad_(True)
+        head.requires_grad_(True)
     else:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(not name.startswith(PRETRAINING_ONLY))
@@ -56,8 +63,9 @@ def load_trainable(model: nn.Module, weights: Mapping[str, npt.NDArray[np.float3
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if parameters.keys() != weights.keys():
         raise ModelError(
-            f"weights do not belong to this model: it trains {sorted(parameters)}, "
-            f"they are for {sorted(weights)}"
+            f"weights do not belong to this model: of those that it trains "
+            f"{len(parameters.keys() - weights.keys())} are missing, and "
+            f"{len(weights.keys() - parameters.keys())} are not its"
         )
     for name, parameter in parameters.items():
         array = weights[name]

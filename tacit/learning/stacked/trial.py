@@ -22,19 +22,10 @@ from tacit.learning.stacked.cohort import Sums
 from tacit.learning.stacked.gradients import Batch, stacked_sums
 from tacit.learning.stacked.parameter import NoRule
 from tacit.learning.stacked.vmapped import vmapped_sums
-from tacit.models.compatibility import ROUNDING, TOLERANCE, made_up_targets
+from tacit.models.compatibility import ROUNDING, TOLERANCE, UNFIT, made_up_targets
 
 _SITES: Final = 2
 _ROWS: Final = 3
-_UNFIT: Final = (
-    AttributeError,
-    IndexError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What torch raises where it cannot do this to a model."""
 
 
 class Means(StrEnum):
@@ -179,7 +170,7 @@ class _Example:
                 found = sums_of(self._values, self._batch, self._clips if self._private else None)
             except NoRule as error:
                 return f"no rule for {error} in {layers[-1]}"
-            except _UNFIT as error:
+            except UNFIT as error:
                 return f"{str(error).splitlines()[0]} in {layers[-1]}"
         largest = max(value.abs().max().item() for value in self._expected.values())
         for name, expected in self._expected.items():

@@ -9,7 +9,7 @@ from torch import nn
 
 from tacit.errors import ModelError
 from tacit.learning.per_example import PerExampleGradients
-from tacit.models.compatibility import check_private
+from tacit.models.compatibility import check_private, check_scores
 from tacit.models.linear import Linear
 from tacit.models.tabular import Tabular
 from tacit.models.trainable import Train, choose_trainable
@@ -209,3 +209,30 @@ def test_a_sum_of_gradients_that_is_wrong_by_a_percent_is_found(monkeypatch):
         PerExampleGradients, "__call__", lambda *given: [1.01 * g for g in honest(*given)]
     )
     assert "are wrong for this model" in complaint(Linear().build((4,), 2), (4,))
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (nn.Linear(4, 3), "must give scores of shape (2, 2) for 2 examples of shape (4,), and"),
+        (nn.Linear(5, 2), "it fails with: mat1 and mat2 shapes cannot be multiplied"),
+        (nn.LSTM(4, 2), "and gives tuple"),
+    ],
+)
+def test_a_model_that_gives_no_scores_is_refused(model, said):
+    with pytest.raises(ModelError, match=re.escape(said)):
+        check_scores(model, (4,), 2)
+
+
+def test_a_model_that_gives_scores_stays_as_it_was():
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    check_scores(model, (4,), 2)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("train", Train)
+def test_a_model_without_a_head_is_refused(train):
+    with pytest.raises(ModelError, match="has no submodule `head`"):
+        choose_trainable(nn.Linear(4, 2), train)
