@@ -97,7 +97,12 @@ def epsilon(
     """
     if not 0 < delta < 1:
         raise ValueError(f"delta={delta} must be in (0, 1)")
-    events = tuple(events)
+    return _epsilon(tuple(events), delta, accountant)
+
+
+@lru_cache(maxsize=1024)
+def _epsilon(events: tuple[Event, ...], delta: float, accountant: Accountant) -> float:
+    """Compute ε once for all sites that have spent the same."""
     relation = _only_relation(events)
     if any(isinstance(event, ExactRelease) for event in events):
         return math.inf
