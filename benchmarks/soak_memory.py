@@ -37,7 +37,7 @@ def measure(size: str, last: int) -> dict[str, tuple[float, float]]:
         running = Deployment(folder, SITES, experiment=words(size, last + MARGIN))
         with stopped(running):
             for site in SITES:
-                running.edit(site, limits={"least_noise_multiplier": 0.0})
+                running.edit(site, limits={"least_noise_multiplier": 0.0, "most_rounds": None})
             running.start_server()
             for site in SITES:
                 running.start_site(site)
