@@ -5,7 +5,7 @@ import logging
 import math
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -25,6 +25,14 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Optimal order is the largest alpha:UserWarning",
     "ignore:GDP accounting is experimental:UserWarning",
 )
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> Iterator[None]:
+    """No planted fault meets a number from before it, and none outlives its test."""
+    accounting._epsilon.cache_clear()
+    yield
+    accounting._epsilon.cache_clear()
 
 
 def steps(sigma: float, rate: float, count: int, **names: Any) -> GaussianSteps:
