@@ -5,7 +5,7 @@ import logging
 import math
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -28,11 +28,9 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture(autouse=True)
-def nothing_kept() -> Iterator[None]:
+def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """No planted fault meets a number from before it, and none outlives its test."""
-    accounting._epsilon.cache_clear()
-    yield
-    accounting._epsilon.cache_clear()
+    monkeypatch.setattr(accounting, "_epsilon", accounting._epsilon.__wrapped__)
 
 
 def steps(sigma: float, rate: float, count: int, **names: Any) -> GaussianSteps:
