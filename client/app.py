@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from flwr.app import Context, Message
+from flwr.app import Context, Message, MessageType
 from flwr.clientapp import ClientApp
 
 from client import door
@@ -30,6 +30,23 @@ FAULTS = (
 """What a model, a library or odd data can raise while a site learns."""
 
 
+ANSWERED: Final = frozenset(
+    {MessageType.TRAIN, *(f"{MessageType.QUERY}.{action}" for action in (ENROL, RESERVE, END))}
+)
+"""Types of messages that a site answers."""
+
+
+class _SiteApp(ClientApp):
+    """A ClientApp that refuses what it has no answer for: Flower's own would end the process."""
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        kind = message.metadata.message_type
+        if kind not in ANSWERED:
+            log.warning("refused: the coordinator asks for %.80r, which no site does", kind)
+            return door.refuse(message, Reason.PLAN_DIFFERS)
+        return super().__call__(message, context)
+
+
 def build_client_app(site_of: Callable[[Context], Site]) -> ClientApp:
     """Return an app that answers for the site of a context.
 
@@ -39,7 +56,7 @@ def build_client_app(site_of: Callable[[Context], Site]) -> ClientApp:
         Finds the site; a process with one site returns that one. A context without a site raises
         RefusedError.
     """
-    app = ClientApp()
+    app = _SiteApp()
 
     def answer(work: Callable[[Site, Message], Message]) -> Callable[[Message, Context], Message]:
         return lambda message, context: guarded(message, lambda: work(site_of(context), message))

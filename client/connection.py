@@ -130,6 +130,7 @@ class Connection:
         self._node: Node | None = None
         self._state: ConnectionState | None = None
         self._said = ""
+        self._unreadable = ""
         self._heard = 0.0
         self._pool = ThreadPoolExecutor(TRANSFERS, "transfer")
         self.epoch = 0
@@ -164,17 +165,29 @@ class Connection:
         try:
             message = message_from_proto(answer.messages_list[0])
             contents = self._pull(node, run, ids(tree))
-            self._call(
-                self._fleet.ConfirmMessageReceived,
-                ConfirmMessageReceivedRequest(
-                    node=node, run_id=run, message_object_id=tree.object_id
-                ),
-            )
+        except FAULTS as error:
+            self._cannot_read(error)
+            message = None
+        # Also of what cannot be read: it would come again and again.
+        confirmed = ConfirmMessageReceivedRequest(
+            node=node, run_id=run, message_object_id=tree.object_id
+        )
+        self._call(self._fleet.ConfirmMessageReceived, confirmed)
+        if message is None:
+            return None
+        try:
             message.content = unpack(tree.object_id, contents, self._most)
         except FAULTS as error:
-            log.error("a message of the server cannot be read and is left out: %s", error)
+            self._cannot_read(error)
             return None
         return message
+
+    def _cannot_read(self, error: Exception) -> None:
+        """Log what is wrong with a message, once while it stays the same."""
+        line = f"a message of the server cannot be read and is left out: {error}"
+        if line != self._unreadable:
+            self._unreadable = line
+            log.error("%s", line)
 
     def send(self, reply: Message) -> None:
         """Send a reply, or what the server has not of it.

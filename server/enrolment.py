@@ -7,7 +7,8 @@ from typing import Final
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from server.rounds import KNOWN, MALFORMED, NO_REPLY, RunPlan, reason_of
+from server.replies import KNOWN, MALFORMED, NO_REPLY, reason_of
+from server.rounds import RunPlan
 from strategies.records import record_in
 from tacit.errors import RefusedError, TooFewSitesError
 from tacit.messages import CONFIG, ENROL, LEDGER, RESERVE, SITE, RunRequest

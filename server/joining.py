@@ -10,7 +10,8 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from server.planning import unable
-from server.rounds import MALFORMED, NO_REPLY, RunPlan, reason_of
+from server.replies import MALFORMED, NO_REPLY, reason_of
+from server.rounds import RunPlan
 from strategies.records import record_in
 from tacit.errors import ConfigurationError, TooFewSitesError
 from tacit.messages import CONFIG, END, ENROL, LEDGER, RESERVE, SITE, Limits, RunRequest, Terms

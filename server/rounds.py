@@ -3,27 +3,21 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
-from numpy.typing import NDArray
 
+from server.replies import sort_replies
 from strategies.memory import Memory, recall, remembered
-from strategies.records import from_record, numbers_of, record_in, to_record
+from strategies.records import from_record, to_record
 from tacit.errors import TooFewSitesError
 from tacit.learning.plan import RoundPlan
 from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, WEIGHT, Terms, TrainRequest
 from tacit.models.trainable import Weights
 from tacit.privacy.chain import NO_ROWS, Receipt
-from tacit.privacy.policy import Reason
-
-NO_REPLY = "no_reply"
-MALFORMED = "malformed"
-KNOWN = frozenset(Reason)
-"""Reasons that a site may give: whatever else it writes stays out of logs, history and report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +137,7 @@ def _round(
             _requests(strategy, grid, plan, names, state, number), timeout=plan.timeout
         )
     )
-    answers, failed = _sort_replies(replies, plan, names, state.weights)
+    answers, failed = sort_replies(replies, plan.sites, names, state.weights)
     if len(answers) < plan.min_replies:
         raise _too_few(number, plan, answers, failed)
     record, _ = strategy.aggregate_train(number, _weighed(answers, plan, state.weights))
@@ -197,56 +191,6 @@ def _requests(
         )
         addressed.append(message)
     return sorted(addressed, key=lambda message: names[message.metadata.dst_node_id])
-
-
-def _sort_replies(
-    replies: list[Message], plan: RunPlan, names: Mapping[int, str], like: Weights
-) -> tuple[dict[str, Message], dict[str, str]]:
-    """Divide replies into answers and failures, by site, in the order of names.
-
-    An answer holds weights of the model's names and shapes, all finite, and a receipt; whatever
-    else a site sends is a failure of that site and not of the run.
-    """
-    by_site = {names.get(reply.metadata.src_node_id): reply for reply in replies}
-    answers: dict[str, Message] = {}
-    failed: dict[str, str] = {}
-    for site in sorted(plan.sites):
-        reply = by_site.get(site)
-        if reply is None:
-            failed[site] = NO_REPLY
-        elif reply.has_error():
-            failed[site] = reason_of(reply)
-        elif not _well_formed(reply.content, like):
-            failed[site] = MALFORMED
-        else:
-            answers[site] = reply
-    return answers, failed
-
-
-def reason_of(reply: Message) -> str:
-    """Return why a site refused, in a word of the closed list."""
-    return reply.error.reason if reply.error.reason in KNOWN else MALFORMED
-
-
-def _well_formed(content: RecordDict, like: Weights) -> bool:
-    arrays = record_in(content, ARRAYS, ArrayRecord)
-    receipt = record_in(content, LEDGER, ConfigRecord)
-    if arrays is None or receipt is None or not {"count", "head"} <= receipt.keys():
-        return False
-    if not isinstance(receipt["count"], int) or not isinstance(receipt["head"], str):
-        return False
-    if arrays.keys() != like.keys():
-        return False
-    try:
-        return all(_is_like(numbers_of(arrays[name]), like[name]) for name in like)
-    except (TypeError, ValueError):
-        return False
-
-
-def _is_like(array: NDArray[Any], like: NDArray[np.float32]) -> bool:
-    return (
-        array.dtype == like.dtype and array.shape == like.shape and bool(np.isfinite(array).all())
-    )
 
 
 def _weighed(answers: Mapping[str, Message], plan: RunPlan, like: Weights) -> list[Message]:

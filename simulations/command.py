@@ -34,6 +34,7 @@ Often set
   training.rounds=N       training.local_steps=N   training.learning_rate=X
   training.batch_size=N   rows in a step, or 'full'
   compare=true            also each site alone, and training without privacy
+  engine=loop             one site after another; engine=stacked, the default, trains them at once
   engine.device=auto      a GPU where there is one; engine.precision=bf16, engine.microbatch=N
 
 Options

@@ -21,6 +21,7 @@ from tokenize import TokenError
 from typing import Final
 
 from flwr.app import Array, ArrayRecord, Message, RecordDict
+from flwr.app.message.arraychunk import ArrayChunk
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.constant import HEAD_BODY_DIVIDER
 from flwr.supercore.inflatable.inflatable_object import (
@@ -38,7 +39,12 @@ from numpy.lib import format as npy
 MOST_RECORDS: Final = 64
 """Most records in one message."""
 
+MOST_WORDS: Final = 4 << 20
+"""Most bytes of all that is not arrays: a thousand weights take 200 KB, and a byte of a record may
+become fifty in memory."""
+
 _STYPE: Final = "numpy.ndarray"
+_CHUNK: Final = ArrayChunk.__qualname__
 _NUMBERS: Final = "biuf"
 """Kinds of NumPy types that weights and masks have."""
 _LARGE: Final = 32 << 20
@@ -126,6 +132,9 @@ def return_memory() -> None:
 def _arrays(contents: dict[str, bytes], most: int) -> Iterator[tuple[str, InflatableObject]]:
     """Join the chunks of every array; a chunk goes as soon as no array needs it."""
     heads = {name: get_object_head_values_from_object_content(c) for name, c in contents.items()}
+    words = sum(len(contents[name]) for name, head in heads.items() if head[0] != _CHUNK)
+    if words > MOST_WORDS:
+        raise ValueError(f"it has {words} bytes beside its arrays; {MOST_WORDS} are allowed")
     wanted = {name: head[1] for name, head in heads.items() if head[0] == Array.__qualname__}
     uses = Counter(chunk for chunks in wanted.values() for chunk in set(chunks))
     room = most

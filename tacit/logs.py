@@ -4,10 +4,13 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal
 
 QUIET = ("flwr", "httpx", "httpcore", "uvicorn", "asyncio", "opacus", "matplotlib")
 """Libraries whose chatter says nothing to an operator; their warnings are heard."""
+
+LONGEST: Final = 1000
+"""Most letters of a message."""
 
 
 def set_up(form: Literal["text", "json"], who: str) -> None:
@@ -37,11 +40,12 @@ def set_up(form: Literal["text", "json"], who: str) -> None:
 
 
 def one_line(text: str) -> str:
-    """Write a text in one line, without what steers a terminal.
+    """Write a text in one line, not too long, without what steers a terminal.
 
-    Whoever writes into a message writes no lines of the log.
+    Whoever writes into a message writes no lines of the log, and does not fill it.
     """
-    return _printable(" ".join(text.split()))
+    line = _printable(" ".join(text.split()))
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}… ({len(line)} letters)"
 
 
 def _printable(text: str) -> str:

@@ -6,7 +6,7 @@ needs no Flower. Everything in a request is public, and so is what a site states
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -31,6 +31,9 @@ SITE: Final = "site"
 """Record of a reply: the site's name and its limits."""
 WEIGHT: Final = "num-examples"
 """Flower's key for a site's weight in an average; here always its declared size."""
+
+NAMED: Final = 4
+"""How many of many names an error shows."""
 
 Scalar = str | int | float | bool
 
@@ -259,6 +262,12 @@ def request_hash(config: Mapping[str, object], weights_sha256: str) -> str:
     return sha256(f"{asked!r}|{weights_sha256}".encode()).hexdigest()
 
 
+def first(names: Sequence[str]) -> str:
+    """Name a few of many."""
+    shown = ", ".join(names[:NAMED])
+    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
+
+
 @contextmanager
 def _reading(config: Mapping[str, object]) -> Iterator[dict[str, object]]:
     """Give a copy of a config record to be taken apart; nothing may be left of it."""
@@ -268,7 +277,7 @@ def _reading(config: Mapping[str, object]) -> Iterator[dict[str, object]]:
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"a request cannot be read: {error!r}") from error
     if rest:
-        raise ConfigurationError(f"a request has unknown keys: {', '.join(sorted(rest))}")
+        raise ConfigurationError(f"a request has unknown keys: {first(sorted(rest))}")
 
 
 def _flat(plan: RoundPlan) -> dict[str, Scalar]:

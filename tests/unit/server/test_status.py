@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server import rounds
+from server import replies
 from server.status import REASONS, SCHEMA, Phase, Presence, SiteStatus, Status, printable
 from tacit.errors import InputError
 from tacit.privacy.policy import Reason
@@ -92,7 +92,7 @@ def test_the_walk_over_the_keys_notices_a_new_one(monkeypatch):
 
 
 def test_the_reasons_are_those_of_the_round_loop():
-    assert {*rounds.KNOWN, rounds.NO_REPLY, rounds.MALFORMED} == REASONS
+    assert {*replies.KNOWN, replies.NO_REPLY, replies.MALFORMED} == REASONS
 
 
 @pytest.mark.parametrize("reason", sorted(REASONS))
