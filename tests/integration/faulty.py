@@ -6,7 +6,7 @@ from benchmarks.invariants import check, rounds
 from benchmarks.processes import Deployment, stopped
 
 SITES = ("county", "referral")
-EXPERIMENT = ("domain=hospitals", "model.pretraining=null")
+EXPERIMENT = ("domain=hospitals", "engine=loop", "model.pretraining=null")
 
 
 @contextmanager
