@@ -9,11 +9,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
 from tacit.errors import ConfigurationError
-from tacit.learning.plan import RoundPlan
+from tacit.learning.plan import LocalOptimizer, RoundPlan
 from tacit.privacy.chain import Receipt
 from tacit.privacy.events import Unit
 
@@ -284,7 +285,7 @@ def _flat(plan: RoundPlan) -> dict[str, Scalar]:
     """Flatten a plan; what is None is left out."""
     return {
         # Plain text, as it arrives: `request_hash` is the same on both sides of the wire.
-        f"plan-{name.replace('_', '-')}": value.value if isinstance(value, Unit) else value
+        f"plan-{name.replace('_', '-')}": value.value if isinstance(value, StrEnum) else value
         for name, value in asdict(plan).items()
         if value is not None
     }
@@ -302,6 +303,7 @@ def _plan(rest: dict[str, object]) -> RoundPlan:
         noise_multiplier=None if sigma is None else _real(sigma),
         unit=Unit(_text(rest.pop("plan-unit"))),
         proximal_mu=_real(rest.pop("plan-proximal-mu")),
+        optimizer=LocalOptimizer(_text(rest.pop("plan-optimizer"))),
     )
 
 

@@ -130,3 +130,15 @@ def test_a_restored_old_copy_is_found_by_the_coordinators_receipt(tmp_path):
         assert reply.error.reason == Reason.LEDGER_DAMAGED
         # Without the receipt the site could not have known: the budget would be spent again.
         assert app(ask(round=3)).has_content()
+
+
+@pytest.mark.parametrize(
+    "kind", ["evaluate", "query", "query.run_code", "train.run_code", "system", "\n\x1b[2J", ""]
+)
+def test_a_message_that_no_site_answers_is_refused_and_ends_nothing(ledger, caplog, kind):
+    message = ask()
+    vars(message.metadata)["_message_type"] = kind
+    reply = app_of(make_site(ledger))(message)
+    assert reply.error.reason == Reason.PLAN_DIFFERS
+    assert repr(kind) in caplog.text
+    assert kinds(ledger) == ["opened", "reserved"]
