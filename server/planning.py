@@ -123,7 +123,12 @@ def _round_plan(
     batch = declared if training.batch_size == "full" else min(training.batch_size, declared)
     rate = batch / declared
     plain = RoundPlan(
-        training.local_steps, rate, float(batch), training.learning_rate, proximal_mu=mu
+        training.local_steps,
+        rate,
+        float(batch),
+        training.learning_rate,
+        proximal_mu=mu,
+        optimizer=training.optimizer,
     )
     if isinstance(privacy, NoPrivacy):
         return plain

@@ -9,14 +9,18 @@ from server.rounds import RunPlan, State
 from simulations.comparison import Beside
 from simulations.evaluation import calibrations, constant, measure, predict
 from simulations.experiment import Experiment, noise_seed
+from tacit.learning.plan import LocalOptimizer
 from tacit.models.trainable import load_trainable
 from tacit.privacy.events import Event
 from tacit.runs.results import Comparison, Results, Timing
 from tacit.settings import Settings
 
 AVERAGING = frozenset(
-    f"flwr.serverapp.strategy.{name}"
-    for name in ("FedAvg", "FedAvgM", "FedAdam", "FedYogi", "FedAdagrad")
+    {"strategies.mean.FedAvg"}
+    | {
+        f"flwr.serverapp.strategy.{name}"
+        for name in ("FedAvg", "FedAvgM", "FedAdam", "FedYogi", "FedAdagrad")
+    }
 )
 """Strategies that see the replies only in their mean by declared size."""
 
@@ -69,13 +73,14 @@ def mark_same_model(beside: Beside, settings: Settings) -> tuple[Comparison, ...
 
     Σₛ (nₛ/n)(w - η gₛ/nₛ) = w - η (Σₛ gₛ)/n: where a round is one step on all records, with nₛ the
     declared sizes, n their sum and gₛ a site's sum of gradients, the mean of the sites' steps is
-    the step on all records together.
+    the step on all records together. Adam's steps are no such sum.
     """
     training, baselines = settings.training, settings.baselines
     federated, pooled = baselines.federated, baselines.pooled
     one = (
         settings.strategy.target in AVERAGING
         and training.local_steps == 1
+        and training.optimizer is not LocalOptimizer.ADAM
         and training.batch_size == "full"
         and (federated.rounds, federated.learning_rate) == (pooled.rounds, pooled.learning_rate)
         and "federated_no_privacy" in {row.key for row in beside.rows}

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, with_config
 
+from tacit.learning.plan import LocalOptimizer
 from tacit.models.pretraining import Pretraining
 from tacit.models.trainable import Train
 from tacit.privacy.events import Unit
@@ -63,6 +64,8 @@ class Training:
         is smaller takes all its rows.
     learning_rate
         Step size at the site.
+    optimizer
+        What a site makes of a step's gradient; its state begins anew in every round.
     min_replies
         Fewest replies with which a round counts, or 'all'.
     """
@@ -71,6 +74,7 @@ class Training:
     local_steps: Count
     batch_size: Count | Literal["full"]
     learning_rate: Positive
+    optimizer: LocalOptimizer = LocalOptimizer.SGD
     min_replies: Count | Literal["all"] = "all"
 
 

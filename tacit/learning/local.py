@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from tacit.domains.domain import Examples
+from tacit.learning.optimizer import direction
 from tacit.learning.per_example import PerExampleGradients, norms_of, usable_losses
 from tacit.learning.plan import RoundPlan
 from tacit.privacy.randomness import Stream, normals_for
@@ -74,6 +75,7 @@ def train_round(
         Called with the number of steps begun, before each step touches data.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
+    directions = [direction(plan.optimizer) for _ in parameters]
     first = [p.detach().clone() for p in parameters] if plan.proximal_mu else []
     with _random_layers(layers, compute.device):
         for step in range(1, plan.steps + 1):
@@ -91,8 +93,9 @@ def train_round(
                     for parameter, origin in zip(parameters, first, strict=True):
                         # w - ημ(w - w₀), eq. 2 of Li et al. 2020, from the w of the gradient.
                         parameter.lerp_(origin, plan.learning_rate * plan.proximal_mu)
-                for parameter, total in zip(parameters, sums, strict=True):
-                    parameter.sub_(total, alpha=plan.learning_rate / plan.divisor)
+                for parameter, total, turned in zip(parameters, sums, directions, strict=True):
+                    step_by = turned(total / plan.divisor)
+                    parameter.sub_(step_by, alpha=plan.learning_rate)
 
 
 def clipped_sum(

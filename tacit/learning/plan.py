@@ -2,9 +2,18 @@
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 
 from tacit.errors import ConfigurationError
 from tacit.privacy.events import Event, ExactRelease, GaussianSteps, Unit
+
+
+class LocalOptimizer(StrEnum):
+    """What a site makes of a step's gradient: see `tacit.learning.optimizer`."""
+
+    SGD = "sgd"
+    MOMENTUM = "momentum"
+    ADAM = "adam"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,8 @@ class RoundPlan:
         Whose presence is hidden.
     proximal_mu
         μ of FedProx: how strongly each step is pulled back to the round's first weights; 0 without.
+    optimizer
+        What is made of a step's gradient.
     """
 
     steps: int
@@ -38,6 +49,7 @@ class RoundPlan:
     noise_multiplier: float | None = None
     unit: Unit = Unit.RECORD
     proximal_mu: float = 0.0
+    optimizer: LocalOptimizer = LocalOptimizer.SGD
 
     def __post_init__(self) -> None:
         if self.steps < 1:

@@ -7,7 +7,8 @@ import torch
 
 from tacit.domains.domain import Examples
 from tacit.errors import ConfigurationError
-from tacit.learning.plan import RoundPlan
+from tacit.learning.optimizer import direction
+from tacit.learning.plan import LocalOptimizer, RoundPlan
 from tacit.learning.stacked.gradients import Batch
 from tacit.privacy.randomness import Stream
 
@@ -56,7 +57,7 @@ def train_cohort(
     rows
         The rows of all members, one member after the other, on the device.
     members
-        The sites; all with privacy, or all without.
+        The sites; all with privacy or all without, and of one optimizer.
     weights
         Where each begins: [K, *shape] by name, on the device.
     microbatch
@@ -69,7 +70,8 @@ def train_cohort(
     dict
         Each site's trained weights [K, *shape], as views of one tensor.
     """
-    private = _all_private(members)
+    private, optimizer = _kind_of(members)
+    directions = direction(optimizer)
     columns = _Columns(members, rows.features.device)
     flat = torch.cat([value.reshape(len(members), -1) for value in weights.values()], 1)
     values = _views(flat, weights)
@@ -84,12 +86,13 @@ def train_cohort(
             total += torch.cat([sums[name].reshape(len(members), -1) for name in values], 1)
         if private:
             _add_noise(total, members, step)
+        turned = directions(total / columns.divisors)
         rate = columns.rates * (step <= columns.steps)
         if first is not None and columns.proximal is not None:
             # w - ημ(w - w₀), eq. 2 of Li et al. 2020: see tacit.learning.local.
             pulls = columns.proximal * (step <= columns.steps)
             flat.lerp_(first, pulls.unsqueeze(1).expand_as(flat))
-        flat.addcmul_(total, rate.unsqueeze(1), value=-1)
+        flat.addcmul_(turned, rate.unsqueeze(1), value=-1)
     return values
 
 
@@ -103,7 +106,8 @@ class _Columns:
             return torch.tensor(values, dtype=torch.float32, device=device)
 
         self.steps = torch.tensor([plan.steps for plan in plans], device=device)
-        self.rates = column([plan.learning_rate / plan.divisor for plan in plans])
+        self.rates = column([plan.learning_rate for plan in plans])
+        self.divisors = column([plan.divisor for plan in plans]).unsqueeze(1)
         self.clips = column([plan.clipping_norm or 0.0 for plan in plans])
         self.proximal = (
             column([plan.learning_rate * plan.proximal_mu for plan in plans])
@@ -114,11 +118,14 @@ class _Columns:
         self.site = torch.arange(len(members)).repeat_interleave(sizes)
 
 
-def _all_private(members: Sequence[Member]) -> bool:
-    private = {member.plan.clipping_norm is not None for member in members}
-    if len(private) > 1:
-        raise ConfigurationError("a cohort trains with privacy or without: these sites do both")
-    return private.pop()
+def _kind_of(members: Sequence[Member]) -> tuple[bool, LocalOptimizer]:
+    """Return whether a cohort trains with privacy, and by which optimizer."""
+    kinds = {(m.plan.clipping_norm is not None, m.plan.optimizer) for m in members}
+    if len(kinds) > 1:
+        raise ConfigurationError(
+            "a cohort trains with privacy or without, and by one optimizer: these sites differ"
+        )
+    return kinds.pop()
 
 
 def _draw(members: Sequence[Member]) -> torch.Tensor:

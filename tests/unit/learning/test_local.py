@@ -191,7 +191,7 @@ def test_an_empty_batch_takes_its_noise_from_the_stream(rows):
     )
     with torch.no_grad():
         for p, part in zip(parameters, parts, strict=True):
-            p.sub_(part.view_as(p) * (3.0 * 0.5), alpha=0.2 / 7.0)
+            p.sub_(part.view_as(p) * (3.0 * 0.5) / 7.0, alpha=0.2)
     assert torch.equal(moved, weights_of(expected) - weights_of(model))
 
 

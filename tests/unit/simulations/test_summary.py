@@ -38,6 +38,7 @@ def test_one_full_batch_step_a_round_makes_pooled_and_federated_one_model(strate
     "word",
     [
         "training.local_steps=2",
+        "training.optimizer=adam",
         "training.batch_size=64",
         "baselines.pooled.rounds=99",
         "baselines.pooled.learning_rate=0.4",

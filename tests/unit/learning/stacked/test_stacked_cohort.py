@@ -13,7 +13,7 @@ from torch import nn
 from tacit.domains.domain import Examples
 from tacit.errors import ConfigurationError
 from tacit.learning.local import Compute, train_round
-from tacit.learning.plan import RoundPlan
+from tacit.learning.plan import LocalOptimizer, RoundPlan
 from tacit.learning.stacked import cohort
 from tacit.learning.stacked.cohort import Member, train_cohort
 from tacit.learning.stacked.gradients import stacked_sums
@@ -148,10 +148,24 @@ def test_what_a_site_starts_from_stays_as_it_was():
     assert all(torch.equal(value, before[name]) for name, value in sites.start.items())
 
 
-def test_privacy_or_none_but_not_both():
-    plain = replace(PLAN, clipping_norm=None, noise_multiplier=None)
-    with pytest.raises(ConfigurationError, match="these sites do both"):
-        Sites([5, 8], [PLAN, plain]).together()
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(PLAN, clipping_norm=None, noise_multiplier=None),
+        replace(PLAN, optimizer=LocalOptimizer.ADAM),
+    ],
+)
+def test_a_cohort_is_of_one_kind(other):
+    with pytest.raises(ConfigurationError, match="these sites differ"):
+        Sites([5, 8], [PLAN, other]).together()
+
+
+@pytest.mark.parametrize("optimizer", LocalOptimizer)
+def test_every_optimizer_is_that_of_each_site(optimizer):
+    """Also where a site ends before the others."""
+    plan = replace(PLAN, optimizer=optimizer)
+    sites = Sites([5, 8, 6], [plan, replace(plan, steps=1), replace(plan, steps=2)])
+    assert sites.error(sites.together()) < TOLERANCE
 
 
 class TestPlantedBugs:
