@@ -10,7 +10,7 @@ from typing import Final
 
 from server.checkpoint import load_checkpoint, save_checkpoint
 from server.deployed_settings import ServerSettings
-from server.history import epsilon_tables
+from server.history import epsilon_after
 from server.joining import Joining
 from server.rounds import RoundOutcome, RunPlan, State, run_rounds
 from server.status import Phase, StatusBoard
@@ -86,7 +86,8 @@ def rounds_left(
 
     def record(after: State, outcome: RoundOutcome) -> None:
         nonlocal latest
-        spent = _spent(joining.planned(), after.round + lost, delta)
+        # The most that sites can have charged: every round that they were asked for.
+        spent = epsilon_after(joining.planned(), after.round + lost, delta)
         own.append(
             Round(
                 round=outcome.round,
@@ -136,12 +137,6 @@ def rounds_left(
         with suppress(TooFewSitesError):
             joining.gather(2 * settings.heartbeat)
     return latest, []
-
-
-def _spent(plan: RunPlan, rounds: int, delta: float) -> dict[str, float]:
-    """ε of what each site was asked for so far: the most that it can have charged."""
-    tables, most = epsilon_tables(plan, delta), min(rounds, plan.rounds)
-    return {site: tables[site][most * each.steps] for site, each in plan.sites.items()}
 
 
 def sittings(path: Path) -> int:

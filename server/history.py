@@ -3,8 +3,8 @@
 import statistics
 
 from server.rounds import RunPlan
-from tacit.privacy.accounting import epsilon_by_steps
-from tacit.privacy.events import GaussianSteps
+from tacit.privacy.accounting import epsilon, epsilon_by_steps
+from tacit.privacy.events import Event, GaussianSteps
 from tacit.privacy.policy import with_steps
 from tacit.runs.results import Round, Timing
 
@@ -20,6 +20,24 @@ def epsilon_tables(plan: RunPlan, delta: float) -> dict[str, list[float]]:
         if event not in tables:
             tables[event] = epsilon_by_steps(event, range(event.steps + 1), delta)
         found[site] = tables[event]
+    return found
+
+
+def epsilon_after(plan: RunPlan, rounds: int, delta: float) -> dict[str, float]:
+    """Return ε at δ after so many rounds, at most those of the plan, for each site with noise.
+
+    Sites may come while a run goes on, so that there is no table to look it up in, and a table of a
+    long run takes seconds.
+    """
+    known: dict[Event, float] = {}
+    found = {}
+    for site, each in plan.sites.items():
+        (event,) = with_steps(each.event(), min(rounds, plan.rounds) * each.steps)
+        if not isinstance(event, GaussianSteps):
+            continue
+        if event not in known:
+            known[event] = epsilon([event], delta)
+        found[site] = known[event]
     return found
 
 
