@@ -275,7 +275,7 @@ def _reading(config: Mapping[str, object]) -> Iterator[dict[str, object]]:
     rest = dict(config)
     try:
         yield rest
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise ConfigurationError(f"a request cannot be read: {error!r}") from error
     if rest:
         raise ConfigurationError(f"a request has unknown keys: {first(sorted(rest))}")
