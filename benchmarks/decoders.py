@@ -15,6 +15,9 @@ from typing import Any, Final
 
 import httpx
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.serialization import Encoding
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, Metadata, MetricRecord, RecordDict
 from flwr.app.message import make_message
 from flwr.common.serde import message_to_proto
@@ -47,8 +50,10 @@ from tacit.models.weights import load_weights, save_weights
 from tacit.privacy.chain import Receipt
 from tacit.signed_request import INSTANCE_HEADER, SIGNATURE_HEADER, sign, signed_text, verified
 from tacit.trust.certificates import load_authority, parse_certificate
+from tacit.trust.documents import decode, encode, from_text, to_sign, to_text
 from tacit.trust.hosts import Hosts
 from tacit.trust.keys import make_ec_key, make_identity
+from tacit.trust.request import KIND as REQUEST
 from tacit.trust.request import make_request, read_request
 from tacit.trust.roster import Roster
 from tacit.trust.validity import utc_now
@@ -399,12 +404,31 @@ def _trust(folder: Path) -> list[Decoder]:
     ca = load_authority(folder / "trial/server/ca.pem")
     certificate = (folder / "trial/server/watch.pem").read_bytes()
     roster = (folder / "trial/server/roster.json").read_bytes()
-    request = make_request("county", make_ec_key(), make_identity(), make_ec_key())
+    node, identity = make_ec_key(), make_identity()
+    request = make_request("county", node, identity, make_ec_key())
+    fields, _ = decode(REQUEST, request, "it")
+    signing = from_text(fields["watch"])
     path = folder / "request.json"
 
     def requested(random: Random) -> None:
         path.write_bytes(changed(random, request))
         read_request(path)
+
+    def signed(random: Random) -> None:
+        """Whoever makes a request can sign whatever is in it."""
+        odd = fields | {"watch": to_text(changed(random, signing))}
+        text = to_sign(REQUEST, odd)
+        signatures = {"node": node.sign(text, ECDSA(SHA384())), "identity": identity.sign(text)}
+        path.write_bytes(encode(REQUEST, odd, signatures))
+        read_request(path)
+
+    def authority(random: Random) -> None:
+        der = changed(random, ca.public_bytes(Encoding.DER))
+        body = b64encode(der)
+        lines = [body[start : start + 64] for start in range(0, len(body), 64)]
+        head, foot = (b"-----%s CERTIFICATE-----" % word for word in (b"BEGIN", b"END"))
+        path.write_bytes(b"\n".join((head, *lines, foot)))
+        load_authority(path)
 
     return [
         Decoder("rosters", lambda random: Roster.parse(changed(random, roster), ca), (TrustError,)),
@@ -413,7 +437,9 @@ def _trust(folder: Path) -> list[Decoder]:
             lambda random: parse_certificate(changed(random, certificate), "it"),
             (TrustError,),
         ),
+        Decoder("authorities", authority, (TrustError,)),
         Decoder("requests of sites", requested, (TrustError,)),
+        Decoder("signed requests of sites", signed, (TrustError, ConfigurationError)),
     ]
 
 

@@ -36,6 +36,17 @@ EARLY: Final = timedelta(days=1)
 MOST_BYTES: Final = 1 << 16
 """Size of a certificate's file beyond which it is not read."""
 
+_UNSOUND: Final = (
+    InvalidSignature,
+    TypeError,
+    UnsupportedAlgorithm,
+    ValueError,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.UnsupportedGeneralNameType,
+)
+"""What reading on in a certificate raises that is not what it should be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Authority:
@@ -145,7 +156,7 @@ def parse_certificate(pem: bytes, what: object) -> x509.Certificate:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise TrustError(f"{what}: is not a certificate in PEM") from error
     if not (isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP384R1)):
         raise TrustError(f"{what}: its key is not an EC key on the curve P-384 (secp384r1)")
@@ -164,7 +175,7 @@ def load_authority(path: Path) -> x509.Certificate:
     try:
         certificate.verify_directly_issued_by(certificate)
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except (ValueError, InvalidSignature, x509.ExtensionNotFound) as error:
+    except _UNSOUND as error:
         raise TrustError(f"{path}: is not the certificate of an authority") from error
     if not constraints.value.ca:
         raise TrustError(f"{path}: is not the certificate of an authority")

@@ -78,7 +78,8 @@ def read_request(path: Path) -> Request:
         node, identity = from_text(fields["node"]), from_text(fields["identity"])
         signing = x509.load_der_x509_csr(from_text(fields["watch"]))
         watch = signing.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (KeyError, TypeError, ValueError, UnsupportedAlgorithm) as error:
+        subject, sound = [str(part.value) for part in signing.subject], signing.is_signature_valid
+    except (KeyError, TypeError, ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise TrustError(f"{path}: is not a site's request, or is damaged") from error
     ec_public_key(watch)
     signed = to_sign(KIND, fields)
@@ -89,8 +90,7 @@ def read_request(path: Path) -> Request:
         raise TrustError(
             f"{path}: was altered, or whoever made it does not hold these keys"
         ) from error
-    subject = [str(part.value) for part in signing.subject]
-    if not signing.is_signature_valid or subject != [name]:
+    if not sound or subject != [name]:
         raise TrustError(f"{path}: its request for a certificate is not {name!r}'s own")
     check_name(name)
     return Request(name, node, identity, watch)

@@ -23,7 +23,9 @@ NAMES = (
     "status for watchers",
     "rosters",
     "certificates",
+    "authorities",
     "requests of sites",
+    "signed requests of sites",
     "weights in a file",
     "checkpoints",
 )
