@@ -31,7 +31,8 @@ check: install ## Lint, formatting, types, and which folder may import which
 	$(bin)/mypy
 	$(bin)/lint-imports
 
-soak: install ## Two hours: deployments broken at 200 random points, memory over 300 rounds
+soak: install ## An hour or two: decoders fed at random, memory over 300 rounds, 200 faults
+	$(bin)/python -m benchmarks.soak_decoders
 	$(bin)/python -m benchmarks.soak_memory
 	$(bin)/python -m benchmarks.soak_faults
 
