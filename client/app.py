@@ -58,13 +58,20 @@ def build_client_app(site_of: Callable[[Context], Site]) -> ClientApp:
     """
     app = _SiteApp()
 
-    def answer(work: Callable[[Site, Message], Message]) -> Callable[[Message, Context], Message]:
-        return lambda message, context: guarded(message, lambda: work(site_of(context), message))
+    def answer(
+        work: Callable[[Site, Message], Message], done: str
+    ) -> Callable[[Message, Context], Message]:
+        def worked(site: Site, message: Message) -> Message:
+            reply = work(site, message)
+            log.info("%s", done)
+            return reply
 
-    app.query(ENROL)(answer(introduce))
-    app.query(RESERVE)(answer(reserve))
-    app.query(END)(answer(end))
-    app.train()(answer(_train))
+        return lambda message, context: guarded(message, lambda: worked(site_of(context), message))
+
+    app.query(ENROL)(answer(introduce, "invited to a run"))
+    app.query(RESERVE)(answer(reserve, "the run is reserved in the ledger"))
+    app.query(END)(answer(end, "the run is closed"))
+    app.train()(answer(_train, "a round is done: its charge and its reply are in the ledger"))
     return app
 
 

@@ -8,7 +8,7 @@ from flwr.app import Context, Message
 
 from client import door
 from client.app import build_client_app
-from client.fleet import ConnectionState, serve
+from client.fleet import serve
 from client.ledger_home import open_ledger
 from client.setup import make_site, take_stock
 from client.site_file import SiteFile
@@ -45,7 +45,8 @@ def stay(file: SiteFile, settings: Settings) -> None:
             app=patient(build_client_app(lambda context: site)),
             name=file.name,
             stop=threading.Event(),
-            on_state=_say,
+            # The connection says so itself.
+            on_state=lambda state: None,
             heartbeat=file.heartbeat,
         )
 
@@ -63,10 +64,6 @@ def patient(
             return door.refuse(message, Reason.NOT_AVAILABLE)
 
     return answer
-
-
-def _say(state: ConnectionState) -> None:
-    log.info("the coordinator answers" if state is ConnectionState.CONNECTED else "no connection")
 
 
 def open_bundle(file: SiteFile) -> SiteBundle:

@@ -150,10 +150,10 @@ def sittings(path: Path) -> int:
 def _log_round(outcome: RoundOutcome, joining: Joining) -> None:
     rounds = joining.planned().rounds
     log.info(
-        "round %d of %d: %d sites in %.1f s",
+        "round %d of %d: %s in %.1f s",
         outcome.round,
         rounds,
-        len(outcome.replied),
+        "1 site" if len(outcome.replied) == 1 else f"{len(outcome.replied)} sites",
         outcome.seconds,
     )
     for site, reason in outcome.failed.items():

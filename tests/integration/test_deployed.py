@@ -3,12 +3,14 @@
 import json
 import signal
 import sqlite3
+import time
 from contextlib import closing
 
 import pytest
 
 from benchmarks.processes import Deployment, module
 from commands.compose import composed
+from server.checkpoint import load_checkpoint
 from simulations.progress import LiveProgress
 from simulations.simulate import simulate
 from tacit.configuration import read_settings
@@ -130,7 +132,12 @@ def test_sigterm_ends_both_within_seconds_and_the_same_command_goes_on(deployed,
     for site in SITES:
         run.start_site(site)
     run.wait_for_line("server", "round 1 of 4")
+    begun = time.monotonic()
     assert run.kill("server", signal.SIGTERM) == ExitCode.TERMINATED
+    assert time.monotonic() - begun < 10
+    _, state = load_checkpoint(run.run_dir / "checkpoint")
+    assert state.round >= 1
+    assert f"stopped after round {state.round}; the same command goes on" in run.log("server")
     for site in SITES:
         assert run.kill(site, signal.SIGTERM) == ExitCode.TERMINATED
         run.start_site(site)

@@ -92,7 +92,8 @@ def ended(tmp_path_factory):
     with stopped(running):
         running.start_server()
         for site in SITES:
-            running.edit(site, limits={"least_noise_multiplier": 0.0})
+            form = "json" if site == "referral" else "text"
+            running.edit(site, limits={"least_noise_multiplier": 0.0}, log=form)
             (seen / site).mkdir()
             running.start(
                 site, sys.executable, str(SPY), str(running.site_file(site)), str(seen / site)
@@ -141,6 +142,14 @@ def test_the_history_tells_of_no_measurement(ended):
     told = {"round", "seconds", "cpu_seconds", "replied", "failed", "epsilon"}
     for line in (running.run_dir / "history.jsonl").read_text().splitlines():
         assert {key for key, value in json.loads(line).items() if value is not None} == told
+
+
+def test_a_log_in_json_is_an_object_a_line(ended):
+    running, _ = ended
+    lines = [json.loads(line) for line in running.log("referral").splitlines()]
+    assert {line["who"] for line in lines} == {"referral"}
+    assert all(line.keys() == {"at", "level", "who", "message"} for line in lines)
+    assert any(line["message"].startswith("connected to localhost:") for line in lines)
 
 
 @pytest.mark.parametrize("kind", ["update", "row", "the key"])
