@@ -18,6 +18,7 @@ from whole_run import (
     results,
     rounds_of,
     rows,
+    uninterrupted,
 )
 
 import client.site
@@ -26,6 +27,18 @@ from client import door
 from tacit.errors import ExitCode
 from tacit.privacy.chain import Chain
 from tacit.runs.directory import RunDirectory
+
+
+@pytest.fixture
+def run(run):
+    """Sites one after another, so that there is a point between two of them."""
+    return lambda path, *more: run(path, "engine=loop", *more)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The same, never interrupted."""
+    return uninterrupted(tmp_path_factory.mktemp("whole") / "run", ROUNDS, "engine=loop")
 
 
 @pytest.fixture

@@ -148,10 +148,10 @@ def test_sigterm_ends_both_within_seconds_and_the_same_command_goes_on(deployed,
 
 def test_a_run_that_is_called_off_frees_what_sites_kept_for_it(deployed):
     run = deployed()
-    run.start_server(*WORDS, "training.rounds=40")
+    run.start_server(*WORDS, "training.rounds=200")
     for site in run.sites:
         run.start_site(site)
-    run.wait_for_line("server", "round 1 of 40")
+    run.wait_for_line("server", "round 1 of 200")
     said = run.run(*module("server.command"), f"run.dir={run.run_dir}", "call_off=true")
     assert (said.returncode, said.stderr) == (0, "")
     assert run.end_of("server") == ExitCode.INCOMPLETE

@@ -132,9 +132,7 @@ def test_a_restored_old_copy_is_found_by_the_coordinators_receipt(tmp_path):
         assert app(ask(round=3)).has_content()
 
 
-@pytest.mark.parametrize(
-    "kind", ["evaluate", "query", "query.run_code", "train.run_code"]
-)
+@pytest.mark.parametrize("kind", ["evaluate", "query", "query.run_code", "train.run_code"])
 def test_a_message_that_no_site_answers_is_refused_and_ends_nothing(ledger, caplog, kind):
     message = ask()
     vars(message.metadata)["_message_type"] = kind
