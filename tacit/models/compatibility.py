@@ -1,5 +1,7 @@
 """Whether per-example gradients of a model are defined and Opacus computes them rightly."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import torch
@@ -30,6 +32,19 @@ UNFIT: Final = (
     ValueError,
 )
 """What torch, Opacus or somebody's model raises where examples and model do not fit."""
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Leave a model's trainable weights and its buffers as they were: a trial is no training."""
+    held = [*(p for p in model.parameters() if p.requires_grad), *model.buffers()]
+    kept = [(tensor, tensor.detach().clone()) for tensor in held]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in kept:
+                tensor.copy_(value)
 
 
 def check_scores(model: nn.Module, inputs: tuple[int, ...], outputs: int) -> None:
@@ -86,7 +101,8 @@ def check_private(model: nn.Module, inputs: tuple[int, ...]) -> None:
     """
     if complaints := _refused_layers(model):
         raise ModelError("Opacus cannot train this model privately: " + "; ".join(complaints))
-    _compare_with_autograd(model, inputs)
+    with untouched(model):
+        _compare_with_autograd(model, inputs)
 
 
 def _refused_layers(model: nn.Module) -> list[str]:
@@ -126,7 +142,6 @@ def _compare_with_autograd(model: nn.Module, inputs: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
     device = trainable[0][1].device
     examples = torch.rand((3, *inputs), generator=generator).to(device)
-    kept = [p.detach().clone() for _, p in trainable]
     with torch.no_grad():
         # Zero weights (a fresh head) would hide the layers below them.
         for _, p in trainable:
@@ -156,7 +171,3 @@ def _compare_with_autograd(model: nn.Module, inputs: tuple[int, ...]) -> None:
             f"Opacus cannot compute per-example gradients of this model ({error}): train fewer "
             f"of its layers (model.train=head) or replace the layer"
         ) from error
-    finally:
-        with torch.no_grad():
-            for (_, p), value in zip(trainable, kept, strict=True):
-                p.copy_(value)

@@ -1,6 +1,7 @@
 """A run that others are held against, and how to start one in this process and go on with it."""
 
 import pytest
+from transport_processes import SITES, Running, write_trust
 from whole_run import call, uninterrupted, words
 
 
@@ -20,3 +21,18 @@ def run(capsys):
 def resume(capsys):
     """Go on with a run; gives exit code and stderr."""
     return lambda path, *more: call([f"run.resume={path}", *more], capsys)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start processes that trust each other; end them by their id."""
+    write_trust(tmp_path, SITES)
+    running = []
+
+    def started(role, port=0, **options):
+        running.append(Running(role, tmp_path, port, **options))
+        return running[-1]
+
+    yield started
+    for one in running:
+        one.kill()

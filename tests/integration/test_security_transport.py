@@ -13,29 +13,13 @@ from flwr.proto.node_pb2 import Node
 from flwr.supercore.date import now
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 from flwr.superlink import routers
-from transport_processes import Running, read_key, write_trust
+from transport_processes import SITES, read_key
 
 from server.superlink import _HANDLERS
 from tacit.signed_request import sign, signed_text
 
-SITES = ["north", "south"]
 PULL = "/v1/fleet/pull-messages"
 ACTIVATE = "/v1/fleet/activate-node"
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Start processes that trust each other; end them by their id."""
-    write_trust(tmp_path, SITES)
-    running = []
-
-    def started(role, port=0, **options):
-        running.append(Running(role, tmp_path, port, **options))
-        return running[-1]
-
-    yield started
-    for one in running:
-        one.kill()
 
 
 @pytest.fixture

@@ -7,29 +7,11 @@ import httpx
 import numpy as np
 import pytest
 from transport_processes import (
-    Running,
+    SITES,
     new_key,
     write_authority,
     write_key,
-    write_trust,
 )
-
-SITES = ["north", "south"]
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Start processes that trust each other; end them by their id."""
-    write_trust(tmp_path, SITES)
-    running = []
-
-    def started(role, port=0, **options):
-        running.append(Running(role, tmp_path, port, **options))
-        return running[-1]
-
-    yield started
-    for one in running:
-        one.kill()
 
 
 def port_of(server):

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 ROOT = Path(__file__).parents[2]
+SITES = ["north", "south"]
 HEARTBEAT = 2.0
 PATIENCE = 30
 """Seconds after which a test gives up: a step takes one or two, more on a busy machine."""

@@ -12,7 +12,8 @@ from torch import nn
 
 from tacit.domains.domain import Examples
 from tacit.learning.local import Compute
-from tacit.learning.stacked.trial import random_layer, untouched
+from tacit.learning.stacked.trial import random_layer
+from tacit.models.compatibility import untouched
 
 _AT_ONCE: Final = 256
 """Examples in one pass of the frozen part."""

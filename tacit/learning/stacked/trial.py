@@ -22,7 +22,7 @@ from tacit.learning.stacked.cohort import Sums
 from tacit.learning.stacked.gradients import Batch, stacked_sums
 from tacit.learning.stacked.parameter import NoRule
 from tacit.learning.stacked.vmapped import vmapped_sums
-from tacit.models.compatibility import ROUNDING, TOLERANCE, UNFIT, made_up_targets
+from tacit.models.compatibility import ROUNDING, TOLERANCE, UNFIT, made_up_targets, untouched
 
 _SITES: Final = 2
 _ROWS: Final = 3
@@ -84,17 +84,6 @@ def _by_trial(model: nn.Module, inputs: tuple[int, ...], compute: Compute, priva
     return Chosen(Means.LOOP, None, tuple(reasons))
 
 
-@contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Leave the model's buffers as they were: a trial is no training."""
-    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in kept:
-            buffer.copy_(value)
-
-
 def random_layer(model: nn.Module) -> str | None:
     """Name a layer that draws random numbers in training; None where there is none."""
     for name, layer in model.named_modules():
@@ -136,27 +125,21 @@ class _Example:
     def _by_loop(
         self, trainable: Mapping[str, nn.Parameter], compute: Compute
     ) -> dict[str, torch.Tensor]:
-        kept = {name: p.detach().clone() for name, p in trainable.items()}
         found = []
-        try:
-            for site in range(_SITES):
-                with torch.no_grad():
-                    for name, p in trainable.items():
-                        p.copy_(self._values[name][site])
-                own = self._batch.present[site]
-                rows = self._batch.features[site][own], self._batch.targets[site][own]
-                if self._private:
-                    with PerExampleGradients(self._model) as per_example:
-                        # Some are clipped and some are not.
-                        self._clips[site] = norms_of(per_example(*rows)).median().clamp(min=1e-6)
-                    clip = self._clips[site].item()
-                    found.append(clipped_sum(self._model, *rows, clip, compute))
-                else:
-                    found.append(plain_sum(self._model, *rows, compute))
-        finally:
+        for site in range(_SITES):
             with torch.no_grad():
                 for name, p in trainable.items():
-                    p.copy_(kept[name])
+                    p.copy_(self._values[name][site])
+            own = self._batch.present[site]
+            rows = self._batch.features[site][own], self._batch.targets[site][own]
+            if self._private:
+                with PerExampleGradients(self._model) as per_example:
+                    # Some are clipped and some are not.
+                    self._clips[site] = norms_of(per_example(*rows)).median().clamp(min=1e-6)
+                clip = self._clips[site].item()
+                found.append(clipped_sum(self._model, *rows, clip, compute))
+            else:
+                found.append(plain_sum(self._model, *rows, compute))
         return {
             name: torch.stack([sums[place] for sums in found])
             for place, name in enumerate(trainable)
