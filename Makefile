@@ -11,7 +11,7 @@ bin := .venv/bin
 installed := .venv/installed-$(subst $(comma),+,$(extras))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check soak picture clean
+.PHONY: help install demo test check bench soak picture clean
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.12] [EXTRAS=a,b]"
@@ -30,6 +30,12 @@ check: install ## Lint, formatting, types, and which folder may import which
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	$(bin)/lint-imports
+
+bench: install ## About an hour: what steps, rounds and simulated cohorts cost, beside others
+	$(bin)/python -m benchmarks.private_step
+	$(bin)/python -m benchmarks.deployed_round
+	$(bin)/python -m benchmarks.large_update
+	$(bin)/python -m benchmarks.cohort
 
 soak: install ## An hour or two: decoders fed at random, memory over 300 rounds, 200 faults
 	$(bin)/python -m benchmarks.soak_decoders
