@@ -24,6 +24,13 @@ from tacit.refused import STRATEGIES
 HELPERS: Final = ("recommended",)
 """Keys that only other keys refer to: gone once everything is resolved."""
 
+PLACES: Final = {"partition": "domain.partition"}
+"""Where the keys of a group lie that is part of another one; only some of its options have it."""
+
+NOT_DEALT_OUT: Final = (
+    "the sites of this domain are given, not dealt out; domain=digits has domain.partition"
+)
+
 
 def composed(words: Sequence[str], *, folder: Path | None = None) -> dict[str, Any]:
     """Compose a configuration.
@@ -68,7 +75,7 @@ def composed(words: Sequence[str], *, folder: Path | None = None) -> dict[str, A
             _check_complete(full)
             plain = OmegaConf.to_container(full, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigurationError(_in_words(error)) from error
+        raise ConfigurationError(_without_place(chosen, error) or _in_words(error)) from error
     if not isinstance(plain, dict):
         raise ConfigurationError("the configuration is no mapping")
     return {str(key): value for key, value in plain.items() if key not in HELPERS}
@@ -173,6 +180,13 @@ def _check_keys(overrides: Sequence[Override], base: DictConfig, known: Options)
 def _instead(key: str, keys: set[str], chosen: DictConfig, known: Options) -> str:
     """Say what may have been meant by a key that is not there."""
     group, _, rest = key.partition(".")
+    for inner, place in PLACES.items():
+        if key.startswith(f"{place}."):
+            group, rest = inner, key.removeprefix(f"{place}.")
+    if group in PLACES and group not in chosen:
+        return f"there is no such key: {NOT_DEALT_OUT}"
+    if f"{PLACES.get(group)}.{rest}" in keys:
+        return f"there is no such key; did you mean '{PLACES[group]}.{rest}'?"
     for option, path in known.get(group, {}).items():
         if {key, rest} & set(_keys(yaml.safe_load(path.read_text(encoding="utf-8")), "")):
             return f"{group}={chosen[group]} has no such key, {group}={option} has"
@@ -209,6 +223,15 @@ def _in_quotes(word: str) -> str:
     key, _, value = word.partition("=")
     bare = value.strip("'\"")
     return f"{key}='\"{bare}\"'"
+
+
+def _without_place(chosen: Sequence[Override], error: Exception) -> str | None:
+    """Say that a group was chosen that has no place in what else was; None for another error."""
+    for override in chosen:
+        group = override.key_or_group
+        if group in PLACES and str(error).startswith(f"Could not override '{group}'"):
+            return f"{override.input_line}: {NOT_DEALT_OUT}"
+    return None
 
 
 def _in_words(error: Exception) -> str:

@@ -18,6 +18,7 @@ _NAME_OF: Final = {
     "strategy": "strategy.name",
     "privacy": "privacy.kind",
     "engine": "engine.kind",
+    "partition": "domain.partition.name",
 }
 
 

@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from itertools import islice
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from tacit.errors import ConfigurationError, DataError
+
+NAMED: Final = 20
+"""Sites that a message names at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,9 @@ class Domain(Protocol):
     of aggregation, sampling rates and divisors rest on it. A table may name its columns, one for
     each of `groups`, in an attribute `columns`: the report of a pretraining shows them. A method
     ``load_site(site) -> SiteData`` serves a site that has its own rows and no others (`site_data`).
+    A domain of very many sites loads a mapping that makes a site when it is asked for
+    (`tacit.domains.partitioned.PartitionedSites`): its attribute `whole` is checked instead of
+    every site.
     """
 
     declared_sizes: Mapping[str, int]
@@ -149,8 +156,11 @@ def site_data(domain: Domain, site: str) -> SiteData:
         The data cannot be used; names file, row, column and value.
     """
     if site not in domain.declared_sizes:
+        some = [*islice(domain.declared_sizes, NAMED)]
+        more = len(domain.declared_sizes) - len(some)
         raise ConfigurationError(
-            f"{domain.card.name} has no site {site!r}: there are {', '.join(domain.declared_sizes)}"
+            f"{domain.card.name} has no site {site!r}: there are {', '.join(some)}"
+            + (f" and {more:,} more" if more else "")
         )
     load = getattr(domain, "load_site", None)
     data: SiteData = domain.load()[site] if load is None else load(site)
@@ -167,7 +177,7 @@ def check_inputs(data: Mapping[str, SiteData], domain: Domain) -> None:
     DataError
         Names the site and both shapes.
     """
-    for site, held in data.items():
+    for site, held in _checked(data).items():
         for examples in (held.train, held.test):
             if (found := tuple(examples.features.shape[1:])) != tuple(domain.inputs):
                 raise DataError(
@@ -184,7 +194,7 @@ def check_sites(data: Mapping[str, SiteData], card: Card) -> None:
     DataError
         A site has no rows, or a label outside the declared classes.
     """
-    for site, held in data.items():
+    for site, held in _checked(data).items():
         for part, examples in (("training", held.train), ("test", held.test)):
             if len(examples) == 0:
                 raise DataError(f"site {site!r} has no {part} rows: add rows or leave the site out")
@@ -198,3 +208,9 @@ def check_sites(data: Mapping[str, SiteData], card: Card) -> None:
                     f"{int(examples.targets[row])}, which is none of the declared classes "
                     f"0 to {len(card.classes) - 1} ({', '.join(card.classes)})"
                 )
+
+
+def _checked(data: Mapping[str, SiteData]) -> Mapping[str, SiteData]:
+    """Return what is to be checked: each site's or, of sites cut from one table, all of it."""
+    whole: SiteData | None = getattr(data, "whole", None)
+    return data if whole is None else {"any": whole}

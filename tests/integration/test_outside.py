@@ -1,4 +1,4 @@
-"""A domain, a model and a strategy of somebody's own: a class and a YAML each, as in the README.
+"""A domain, a model, a strategy and a partition of somebody's own: a class and a YAML each.
 
 Nothing of Tacit is edited. The files are those that the README prints.
 """
@@ -35,6 +35,7 @@ def test_a_domain_a_model_and_a_strategy_from_outside(own, capsys):
         "own/domain/wards.yaml",
         "own/model/wide.yaml",
         "own/strategy/halfway.yaml",
+        "own/partition/turns.yaml",
     }
     words = ["domain=wards", "model=wide", "strategy=halfway", f"run.dir={own}/run"]
     code, said = call(["--config-dir", str(own / "own"), *words], capsys)
@@ -62,3 +63,12 @@ def test_the_same_strategy_moves_half_the_way(own, capsys):
     for name in whole:
         assert abs(whole[name]).max() > 0
         assert half[name] == pytest.approx(whole[name] / 2, rel=1e-5, abs=1e-7)
+
+
+def test_a_partition_from_outside(own, capsys):
+    words = ["domain=digits", "partition=turns", "training.rounds=1", f"run.dir={own}/run"]
+    code, said = call(["--config-dir", str(own / "own"), *words], capsys)
+    assert (code, said) == (ExitCode.DONE, "")
+    found = results(own / "run")
+    assert found["domain"]["title"] == "Handwritten digits at 5 sites"
+    assert list(found["test_records"].values()) == [360] * 5

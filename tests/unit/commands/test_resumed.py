@@ -61,3 +61,12 @@ def test_an_unknown_key_and_a_folder_without_a_run_are_refused(run: Path, tmp_pa
         resumed([f"run.resume={run}", "privacy.epsilonn=1"])
     with pytest.raises(RunDirectoryError, match=r"a run\?"):
         resumed([f"run.resume={tmp_path / 'nowhere'}"])
+
+
+def test_the_partition_of_a_run_is_kept(tmp_path: Path):
+    config = composed(["domain=digits", "partition=shards", "seed=4"])
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    found = resumed(["partition=shards", f"run.resume={tmp_path}"])
+    assert found["domain"]["partition"]["seed"] == 4
+    with pytest.raises(RunDirectoryError, match=r"domain\.partition\.name=shards"):
+        resumed(["partition=iid", f"run.resume={tmp_path}"])
