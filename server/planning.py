@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 from server.rounds import RunPlan
@@ -49,14 +50,13 @@ def plan_run(
     told = limits or {}
     chosen = {site: _within(privacy, told.get(site)) for site in sorted(sizes)}
     mu = proximal_mu(build_strategy(strategy))
+    # Sites of one declared size and like limits do the same: of very many, few differ.
+    alike = lru_cache(maxsize=None)(partial(_round_plan, training, mu=mu, cache=cache))
     return RunPlan(
         run=run,
         rounds=training.rounds,
         terms=Terms(domain, model, strategy.name),
-        sites={
-            site: _round_plan(training, own, sizes[site], mu, cache, told.get(site))
-            for site, own in chosen.items()
-        },
+        sites={site: alike(own, sizes[site], told.get(site)) for site, own in chosen.items()},
         declared_sizes=sizes,
         epsilons={
             site: own.epsilon if isinstance(own, RecordPrivacy) else math.inf
@@ -116,9 +116,10 @@ def _round_plan(
     training: Training,
     privacy: RecordPrivacy | NoPrivacy,
     declared: int,
+    limits: Limits | None,
+    *,
     mu: float,
     cache: Path,
-    limits: Limits | None,
 ) -> RoundPlan:
     batch = declared if training.batch_size == "full" else min(training.batch_size, declared)
     rate = batch / declared

@@ -10,6 +10,7 @@ from strategies.build import build_strategy, by_itself
 from strategies.limits import check_run
 from tacit.components import make
 from tacit.domains.domain import Domain, Examples, SiteData, check_inputs, check_sites
+from tacit.domains.partitioned import PartitionedSites
 from tacit.experiment import Prepared, prepare_model
 from tacit.models.trainable import Weights, load_trainable
 from tacit.settings import Component, NoiseSource, NoPrivacy, RecordPrivacy, Settings, Training
@@ -68,7 +69,7 @@ def prepare(
     domain: Domain = make("domain", settings.domain)
     sizes = dict(sorted(domain.declared_sizes.items()))
     check_sizes(sizes, settings)
-    data = dict(sorted(domain.load().items()))
+    data = in_order(domain.load())
     check_sites(data, domain.card)
     check_inputs(data, domain)
     # Every training makes its own; here it is only checked.
@@ -86,11 +87,16 @@ def prepare(
     )
 
 
+def in_order(data: Mapping[str, SiteData]) -> Mapping[str, SiteData]:
+    """Return sites in the order of their names; those on one table are, and are not touched."""
+    return data if isinstance(data, PartitionedSites) else dict(sorted(data.items()))
+
+
 def only(experiment: Experiment, sites: Collection[str]) -> Experiment:
     """Return the experiment with some of its sites."""
     return replace(
         experiment,
-        data={site: held for site, held in experiment.data.items() if site in sites},
+        data={site: experiment.data[site] for site in experiment.data if site in sites},
         declared_sizes={
             site: size for site, size in experiment.declared_sizes.items() if site in sites
         },
@@ -99,10 +105,12 @@ def only(experiment: Experiment, sites: Collection[str]) -> Experiment:
 
 def main_arm(experiment: Experiment) -> Arm:
     """Return the run itself."""
-    settings = experiment.settings
+    settings, data = experiment.settings, experiment.data
     return Arm(
         "",
-        {site: held.train for site, held in experiment.data.items()},
+        data.train
+        if isinstance(data, PartitionedSites)
+        else {site: held.train for site, held in data.items()},
         experiment.declared_sizes,
         settings.training,
         settings.privacy,

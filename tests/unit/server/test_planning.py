@@ -34,6 +34,25 @@ def test_without_limits_every_site_has_the_runs_epsilon(cache):
     assert (plan.terms.domain, plan.terms.strategy, plan.terms.others) == ("wards", "fedavg", 0)
 
 
+def test_sites_that_do_the_same_are_planned_once(cache, monkeypatch):
+    asked = []
+
+    def counted(*question, cache):
+        asked.append(question)
+        return 1.0
+
+    monkeypatch.setattr("server.planning.noise_multiplier", counted)
+    sizes = {f"user-{n}": 50 if n % 2 else 80 for n in range(1000)}
+    plan = plan_run("run", "d", "f" * 64, sizes, TRAINING, PRIVACY, FEDAVG, cache)
+    assert len(asked) == 2
+    assert plan.sites["user-1"] is plan.sites["user-999"]
+    assert plan.sites["user-0"].sampling_rate == 50 / 80
+    limits = {"user-3": replace(WIDE, least_noise_multiplier=9.0)}
+    own = plan_run("run", "d", "f" * 64, sizes, TRAINING, PRIVACY, FEDAVG, cache, limits)
+    assert own.sites["user-3"].noise_multiplier == 9.0
+    assert own.sites["user-1"].noise_multiplier == 1.0
+
+
 def test_a_site_that_spends_less_gets_more_noise_and_the_others_keep_theirs(cache):
     free, plan = planned(cache), planned(cache, {"east": replace(WIDE, epsilon=0.5), "west": WIDE})
     assert dict(plan.epsilons) == {"east": 0.5, "west": 2.0}
