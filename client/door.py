@@ -1,9 +1,10 @@
 """The one door: the only code that builds a reply of a site.
 
 What was learnt from data leaves together with the privacy event that pays for it and the charge
-that is on disk; without them there is no such reply. It is a pure function of the packed bytes that
-the ledger keeps, so a repeated message gets the same bytes. The other replies, to introduce the
-site, to confirm a reservation and to refuse, hold nothing that depends on data.
+that is on disk; without them there is no such reply. Where the ledger keeps replies it is a pure
+function of the packed bytes that are kept, so a repeated message gets the same bytes. The other
+replies, to introduce the site, to confirm a reservation and to refuse, hold nothing that depends on
+data.
 """
 
 import json
@@ -14,14 +15,15 @@ from typing import Final
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
-from strategies.records import NUMPY, to_record
+from strategies.live import NUMPY
+from strategies.records import to_record
 from tacit.errors import RefusedError
 from tacit.messages import ARRAYS, LEDGER, SITE, Limits
 from tacit.models.trainable import Weights
 from tacit.privacy.book import Charge
 from tacit.privacy.chain import Receipt
-from tacit.privacy.ledger import Ledger
 from tacit.privacy.policy import Reason
+from tacit.privacy.spending import Spending
 
 REFUSED: Final = 1001
 """Error code of a refusal; its reason is one of `Reason`."""
@@ -36,14 +38,23 @@ class Release:
     receipt: Receipt
 
 
-def release(ledger: Ledger, message: Message, leaving: Release) -> Message:
-    """Store what leaves, then build the reply from what was stored.
+def release(ledger: Spending, message: Message, leaving: Release) -> Message:
+    """Build the reply; where the ledger keeps replies, from what it has kept.
 
     Raises
     ------
     RefusedError
+        A weight is not finite.
+    TacitError
         The charge is not in this site's ledger.
     """
+    for name, array in leaving.weights.items():
+        if not np.isfinite(array).all():
+            # Only the plan's numbers (a step size too large) can make finite sums overflow.
+            raise RefusedError(Reason.NOT_AVAILABLE, f"weight {name!r} is not finite")
+    if not ledger.keeps_replies:
+        ledger.let_go(leaving.charge)
+        return _reply(message, to_record(leaving.weights), leaving.receipt)
     packed = _pack(leaving)
     ledger.store_reply(leaving.charge, packed)
     return replay(message, packed)
@@ -58,8 +69,12 @@ def replay(message: Message, packed: Sequence[bytes]) -> Message:
             for (name, shape), data in zip(header["arrays"], packed[1:], strict=True)
         }
     )
-    receipt = ConfigRecord({"count": header["count"], "head": header["head"]})
-    return Message(RecordDict({ARRAYS: arrays, LEDGER: receipt}), reply_to=message)
+    return _reply(message, arrays, Receipt(header["count"], header["head"]))
+
+
+def _reply(message: Message, arrays: ArrayRecord, receipt: Receipt) -> Message:
+    record = ConfigRecord({"count": receipt.count, "head": receipt.head})
+    return Message(RecordDict({ARRAYS: arrays, LEDGER: record}), reply_to=message)
 
 
 def introduce(message: Message, name: str, limits: Limits) -> Message:
@@ -82,10 +97,6 @@ def refuse(message: Message, reason: str) -> Message:
 
 def _pack(leaving: Release) -> list[bytes]:
     """Return a header in JSON, then every array as it travels: no bytes are there twice."""
-    for name, array in leaving.weights.items():
-        if not np.isfinite(array).all():
-            # Only the plan's numbers (a step size too large) can make finite sums overflow.
-            raise RefusedError(Reason.NOT_AVAILABLE, f"weight {name!r} is not finite")
     header = json.dumps(
         {
             "arrays": [[name, array.shape] for name, array in leaving.weights.items()],

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from torch import nn
 
 from client import door
@@ -26,12 +26,18 @@ from tacit.messages import (
     TrainRequest,
     request_hash,
 )
-from tacit.models.trainable import Weights, load_trainable, sha256_of, trainable_weights
+from tacit.models.trainable import (
+    Weights,
+    check_trainable,
+    load_trainable,
+    sha256_of,
+    trainable_weights,
+)
 from tacit.privacy.book import Charge
 from tacit.privacy.events import ExactRelease
-from tacit.privacy.ledger import Ledger
 from tacit.privacy.policy import Plan, Policy, Reason
 from tacit.privacy.randomness import Stream
+from tacit.privacy.spending import Spending
 
 Streams = Callable[[int, str], Stream]
 """Makes the stream for a round and a purpose."""
@@ -65,7 +71,7 @@ class Site:
     data: Examples
     model: nn.Module
     allowed: Allowed
-    ledger: Ledger
+    ledger: Spending
     policy: Policy
     streams: Streams
     predictable: bool
@@ -133,7 +139,7 @@ def reserve(site: Site, message: Message) -> Message:
         With a reason from the closed list; nothing was set aside.
     """
     try:
-        request = RunRequest.from_config(dict(_there(message, CONFIG, ConfigRecord)))
+        request = RunRequest.from_config(dict(_there(message.content, CONFIG, ConfigRecord)))
         event = request.plan.event()
         plan = Plan(
             run=request.run,
@@ -150,8 +156,58 @@ def reserve(site: Site, message: Message) -> Message:
     return door.confirm(message, site.ledger.receipt())
 
 
-def admit(site: Site, message: Message) -> Admitted | Message:
+class Arrived:
+    """A request as it came: read, hashed and held against a model once.
+
+    Parameters
+    ----------
+    content
+        Of the message.
+
+    Attributes
+    ----------
+    request, weights
+        What is asked, and from where to begin.
+    key
+        Hash of both: a repeated request has the same.
+
+    Raises
+    ------
+    ConfigurationError, KeyError, ValueError, TypeError
+        It cannot be read.
+    """
+
+    def __init__(self, content: RecordDict) -> None:
+        config = _there(content, CONFIG, ConfigRecord)
+        self.request = TrainRequest.from_config(dict(config))
+        self.event = self.request.plan.event()
+        self.weights = from_record(_there(content, ARRAYS, ArrayRecord))
+        self.key = request_hash(config, sha256_of(self.weights))
+        self._fits: nn.Module | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights, and so of a reply."""
+        return sum(array.nbytes for array in self.weights.values())
+
+    def check(self, model: nn.Module) -> None:
+        """Refuse weights that are not this model's; ModelError says why."""
+        if model is not self._fits:
+            check_trainable(model, self.weights)
+            self._fits = model
+
+
+def admit(
+    site: Site, message: Message, read: Callable[[RecordDict], Arrived] = Arrived
+) -> Admitted | Message:
     """Check a request against model, policy and ledger, and charge for it.
+
+    Parameters
+    ----------
+    site, message
+        Who is asked, and for what.
+    read
+        Reads what came; sites that were sent the same can have it read once.
 
     Returns
     -------
@@ -164,23 +220,21 @@ def admit(site: Site, message: Message) -> Admitted | Message:
         With a reason from the closed list; nothing was spent.
     """
     try:
-        config = _there(message, CONFIG, ConfigRecord)
-        request = TrainRequest.from_config(dict(config))
-        weights = from_record(_there(message, ARRAYS, ArrayRecord))
+        arrived = read(message.content)
     except (ConfigurationError, KeyError, ValueError, TypeError) as error:
         raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
+    request = arrived.request
     site.allowed.check_model(request.model)
     site.ledger.check_receipt(request.receipt)
-    key = request_hash(config, sha256_of(weights))
-    if (stored := site.ledger.stored_reply(request.run, key)) is not None:
+    if (stored := site.ledger.stored_reply(request.run, arrived.key)) is not None:
         return door.replay(message, stored)
     try:
-        load_trainable(site.model, weights)
+        arrived.check(site.model)
     except ModelError as error:
         raise RefusedError(Reason.MODEL_DIFFERS, f"site {site.name}: {error}") from error
-    site.ledger.check_room(sum(array.nbytes for array in weights.values()))
-    charge = site.ledger.charge(request.run, key, request.plan.event(), site.policy)
-    return Admitted(request, weights, charge)
+    site.ledger.check_room(arrived.nbytes)
+    charge = site.ledger.charge(request.run, arrived.key, arrived.event, site.policy)
+    return Admitted(request, arrived.weights, charge)
 
 
 def learn(site: Site, admitted: Admitted) -> Weights:
@@ -225,8 +279,8 @@ def release(site: Site, message: Message, admitted: Admitted, weights: Weights) 
     return door.release(site.ledger, message, leaving)
 
 
-def _there(message: Message, key: str, kind: type[Record]) -> Record:
-    found = record_in(message.content, key, kind)
+def _there(content: RecordDict, key: str, kind: type[Record]) -> Record:
+    found = record_in(content, key, kind)
     if found is None:
         raise KeyError(f"a request has no {key}")
     return found

@@ -11,7 +11,7 @@ from server.replies import KNOWN, MALFORMED, NO_REPLY, reason_of
 from server.rounds import RunPlan
 from strategies.records import record_in
 from tacit.errors import RefusedError, TooFewSitesError
-from tacit.messages import CONFIG, ENROL, LEDGER, RESERVE, SITE, RunRequest
+from tacit.messages import CONFIG, ENROL, LEDGER, RESERVE, SITE, RunRequest, first
 
 PAUSE: Final = 0.5
 """Seconds between two looks at who is connected."""
@@ -95,7 +95,7 @@ def reserve(grid: Grid, plan: RunPlan, names: Mapping[int, str]) -> None:
     said = (
         f"{len(plan.sites) - len(missing)} of {len(plan.sites)} sites take part in the run, "
         f"{plan.min_replies} are needed; missing: "
-        + ", ".join(f"{site} ({reason})" for site, reason in missing.items())
+        + first([f"{site} ({reason})" for site, reason in missing.items()])
     )
     if set(missing.values()) <= KNOWN:
         raise RefusedError(next(iter(missing.values())), said)

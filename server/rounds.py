@@ -15,7 +15,7 @@ from strategies.memory import Memory, recall, remembered
 from strategies.records import from_record, to_record
 from tacit.errors import TooFewSitesError
 from tacit.learning.plan import RoundPlan
-from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, WEIGHT, Terms, TrainRequest
+from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, WEIGHT, Terms, TrainRequest, first
 from tacit.models.trainable import Weights
 from tacit.privacy.chain import NO_ROWS, Receipt
 
@@ -175,6 +175,8 @@ def _requests(
     """Let the strategy address the cohort, then give each site its own plan."""
     messages = strategy.configure_train(number, to_record(state.weights), ConfigRecord(), grid)
     addressed = []
+    # Sites that are asked the same are sent the same object: in one process it is read once.
+    configs: dict[TrainRequest, ConfigRecord] = {}
     for message in messages:
         if message.metadata.dst_node_id not in names:
             continue  # a node without a site in this run
@@ -183,12 +185,9 @@ def _requests(
         request = TrainRequest(
             plan.run, number, plan.rounds, plan.terms.model, plan.sites[site], receipt
         )
-        message.content = RecordDict(
-            {
-                ARRAYS: message.content[ARRAYS],
-                CONFIG: ConfigRecord(dict(request.to_config())),
-            }
-        )
+        if request not in configs:
+            configs[request] = ConfigRecord(dict(request.to_config()))
+        message.content = RecordDict({ARRAYS: message.content[ARRAYS], CONFIG: configs[request]})
         addressed.append(message)
     return sorted(addressed, key=lambda message: names[message.metadata.dst_node_id])
 
@@ -221,7 +220,12 @@ def _receipts(
 
 
 def _record_in_order_of(like: Weights, record: ArrayRecord) -> ArrayRecord:
-    return ArrayRecord({name: record[name] for name in like})
+    if list(record) == list(like):
+        return record
+    ordered = ArrayRecord()
+    for name in like:
+        ordered[name] = record[name]
+    return ordered
 
 
 def _in_order_of(like: Weights, weights: Weights) -> Weights:
@@ -232,7 +236,7 @@ def _too_few(
     number: int, plan: RunPlan, answers: Mapping[str, Message], failed: Mapping[str, str]
 ) -> TooFewSitesError:
     """Say who is missing and why."""
-    missing = ", ".join(f"{site} ({reason})" for site, reason in failed.items())
+    missing = first([f"{site} ({reason})" for site, reason in failed.items()])
     return TooFewSitesError(
         f"round {number}: {len(answers)} of {len(plan.sites)} sites replied, "
         f"{plan.min_replies} are needed; missing: {missing}",

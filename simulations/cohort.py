@@ -1,12 +1,12 @@
 """The sites of a training, however they are reached: here, in this process."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol, TypeVar
 
-from flwr.app import Context
 from flwr.serverapp import Grid
 
 from client.allowed import Allowed
@@ -16,11 +16,20 @@ from server.rounds import RunPlan
 from simulations.experiment import Arm, Experiment, noise_seed
 from simulations.flower import identity_kept
 from simulations.grid import LocalGrid, loop_engine
-from simulations.stacked import stacked_engine
+from simulations.stacked import Together, stacked_engine
+from tacit.privacy.book import Fixed
+from tacit.privacy.cohort_ledger import CohortLedger
 from tacit.privacy.events import Event, Relation, Unit
 from tacit.privacy.ledger import Ledger
+from tacit.privacy.ledger_page import Page
 from tacit.privacy.policy import Policy
+from tacit.privacy.spending import Spending
 from tacit.settings import EngineKind, RecordPrivacy
+
+T = TypeVar("T")
+
+TOGETHER: Final = "sites.sqlite"
+"""The ledger of sites that train together, in the run's folder of ledgers."""
 
 
 class Cohort(Protocol):
@@ -41,8 +50,16 @@ class Cohort(Protocol):
         """What a reader of the results should know of it."""
         ...
 
-    def spent(self, plan: RunPlan, rounds: int) -> Mapping[str, Sequence[Event]]:
-        """Give what each site was charged once `rounds` rounds of `plan` are done."""
+    def spent(
+        self, plan: RunPlan, rounds: int, sites: Collection[str] | None = None
+    ) -> Mapping[str, Sequence[Event]]:
+        """Give what each site was charged once `rounds` rounds of `plan` are done.
+
+        Parameters
+        ----------
+        sites
+            Which are asked; None for all.
+        """
         ...
 
 
@@ -56,51 +73,98 @@ class LocalCohort:
 
     grid: LocalGrid
     names: Mapping[int, str]
-    ledgers: Mapping[str, Ledger]
+    ledgers: Mapping[str, Ledger | Page]
+    together: Together
     note: None = None
 
-    def spent(self, plan: RunPlan, rounds: int) -> Mapping[str, Sequence[Event]]:
+    def spent(
+        self, plan: RunPlan, rounds: int, sites: Collection[str] | None = None
+    ) -> Mapping[str, Sequence[Event]]:
         """Give what each ledger says was charged."""
-        return {site: ledger.spent_events(plan.run) for site, ledger in self.ledgers.items()}
+        return {site: self.ledgers[site].spent_events(plan.run) for site in sites or self.ledgers}
+
+    def close_run(self, run: str) -> None:
+        """End a run at every site: what it reserved and did not charge is free again."""
+        with self.together():
+            for ledger in self.ledgers.values():
+                ledger.close_run(run)
 
 
 @contextmanager
 def in_process(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[LocalCohort]:
-    """Open each site's ledger in `folder` and make the sites; close them at the end."""
+    """Open the sites' ledgers in `folder` and make the sites; close them at the end.
+
+    By the loop each site does just what a deployed one does, with a ledger of its own; what trains
+    together has one ledger.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(identity_kept())
-        ledgers = {
-            site: stack.enter_context(open_ledger(arm, experiment, site, folder))
-            for site in sorted(arm.rows)
-        }
-        sites = {site: make_site(arm, experiment, site, ledger) for site, ledger in ledgers.items()}
-
-        def site_of(context: Context) -> Site:
-            return sites[str(context.node_config["site"])]
-
-        app = build_client_app(site_of)
-        engine = (
-            loop_engine(app)
-            if experiment.settings.engine.kind is EngineKind.LOOP
-            else stacked_engine(app, sites, private=isinstance(arm.privacy, RecordPrivacy))
+        ledgers: Mapping[str, Ledger | Page]
+        if experiment.settings.engine.kind is EngineKind.LOOP:
+            together: Together = nullcontext
+            ledgers = {
+                site: stack.enter_context(open_ledger(arm, experiment, site, folder))
+                for site in sorted(arm.rows)
+            }
+        else:
+            shared = CohortLedger.open(
+                folder / TOGETHER, fixed(arm, experiment, experiment.card.name)
+            )
+            stack.enter_context(shared)
+            together = shared.together
+            ledgers = MadeWhenAsked(arm.rows, partial(Page, shared))
+        sites = MadeWhenAsked(ledgers, lambda site: make_site(arm, experiment, site, ledgers[site]))
+        engine = loop_engine(
+            build_client_app(lambda context: sites[str(context.node_config["site"])])
         )
+        if experiment.settings.engine.kind is not EngineKind.LOOP:
+            private = isinstance(arm.privacy, RecordPrivacy)
+            engine = stacked_engine(engine, sites, together, private=private)
         grid = LocalGrid(sites, engine)
-        yield LocalCohort(grid, grid.names, ledgers)
+        yield LocalCohort(grid, grid.names, ledgers, together)
+
+
+class MadeWhenAsked(Mapping[str, T]):
+    """Something for each site, made when it is looked up and kept nowhere."""
+
+    def __init__(self, sites: Collection[str], make: Callable[[str], T]) -> None:
+        self._sites = sites
+        self._make = make
+
+    def __getitem__(self, site: str) -> T:
+        return self._make(site)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sites)
+
+    def __len__(self) -> int:
+        return len(self._sites)
 
 
 def open_ledger(arm: Arm, experiment: Experiment, site: str, folder: Path) -> Ledger:
     """Open the ledger that a simulated site keeps for one run."""
+    always = fixed(arm, experiment, f"{experiment.card.name}/{site}")
     return Ledger.open(
         folder / f"{site}.sqlite",
-        data_set=f"{experiment.card.name}/{site}",
-        unit=Unit.RECORD,
-        relation=Relation.ADD_OR_REMOVE_ONE,
-        delta=arm.privacy.delta if isinstance(arm.privacy, RecordPrivacy) else 1e-6,
+        data_set=always.data_set,
+        unit=always.unit,
+        relation=always.relation,
+        delta=always.delta,
     )
 
 
-def make_site(arm: Arm, experiment: Experiment, site: str, ledger: Ledger) -> Site:
+def fixed(arm: Arm, experiment: Experiment, data_set: str) -> Fixed:
+    """Return what a simulated ledger's first row says."""
+    return Fixed(
+        data_set,
+        Unit.RECORD,
+        Relation.ADD_OR_REMOVE_ONE,
+        arm.privacy.delta if isinstance(arm.privacy, RecordPrivacy) else 1e-6,
+    )
+
+
+def make_site(arm: Arm, experiment: Experiment, site: str, ledger: Spending) -> Site:
     """Make a simulated site."""
     seed = noise_seed(experiment.settings)
     label = f"{arm.key}/{site}" if arm.key else site

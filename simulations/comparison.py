@@ -150,8 +150,7 @@ class _Runner:
         """Drop checkpoint and last replies: they may hold weights without privacy."""
         if (folder / CHECKPOINT).exists():
             with in_process(arm, self._experiment, folder) as cohort:
-                for ledger in cohort.ledgers.values():
-                    ledger.close_run(arm.key)
+                cohort.close_run(arm.key)
             shutil.rmtree(folder / CHECKPOINT)
 
 

@@ -7,13 +7,15 @@ from flwr.serverapp import Grid
 
 from simulations.flower import SERVER_NODE, Run, become_server, name_message, site_context
 
-Engine = Callable[[Sequence[tuple[Message, Context]]], list[Message]]
-"""Answers a cohort's messages, in their order."""
+Engine = Callable[[Sequence[tuple[Message, str]]], list[Message]]
+"""Answers messages, each with the site that it is for, in their order."""
 
 
 def loop_engine(app: Callable[[Message, Context], Message]) -> Engine:
     """Return the engine that calls the sites' app one after another: cohorts of one."""
-    return lambda cohort: [app(message, context) for message, context in cohort]
+    return lambda cohort: [
+        app(message, site_context(message.metadata.dst_node_id, site)) for message, site in cohort
+    ]
 
 
 class LocalGrid(Grid):
@@ -67,7 +69,7 @@ class LocalGrid(Grid):
             node = message.metadata.dst_node_id
             self._sent += 1
             name_message(message, f"message-{self._sent}")
-            cohort.append((message, site_context(node, self.names[node])))
+            cohort.append((message, self.names[node]))
         ids = [message.metadata.message_id for message, _ in cohort]
         self._replies.update(zip(ids, self._engine(cohort), strict=True))
         return ids

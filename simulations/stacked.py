@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
+from operator import is_not
 
 import numpy as np
 import torch
-from flwr.app import Context, Message, MessageType
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 
 from client.app import FAULTS, guarded
-from client.site import Admitted, Site, admit, learn, release, settle
-from simulations.grid import Engine, loop_engine
+from client.site import Admitted, Arrived, Site, admit, learn, release, settle
+from simulations.grid import Engine
 from tacit.domains.domain import Examples
 from tacit.learning.local import Compute
 from tacit.learning.stacked.cohort import Member, Sums, train_cohort
@@ -20,18 +22,25 @@ from tacit.models.trainable import Weights
 
 log = logging.getLogger(__name__)
 
-App = Callable[[Message, Context], Message]
+RecordType = ArrayRecord | ConfigRecord | MetricRecord
+
+Together = Callable[[], AbstractContextManager[None]]
+"""Within it what several sites spend is written at once, at its end."""
 
 
-def stacked_engine(app: App, sites: Mapping[str, Site], *, private: bool) -> Engine:
+def stacked_engine(
+    each: Engine, sites: Mapping[str, Site], together: Together, *, private: bool
+) -> Engine:
     """Return the engine that trains cohorts at once, or the loop where the model does not allow it.
 
     Parameters
     ----------
-    app
-        Answers one message.
+    each
+        Answers messages one after another.
     sites
         The sites, by name; they share one model.
+    together
+        Of the ledger that they share.
     private
         Whether the run clips each example's gradient.
     """
@@ -43,32 +52,38 @@ def stacked_engine(app: App, sites: Mapping[str, Site], *, private: bool) -> Eng
     for reason in chosen.reasons:
         log.info("engine: %s", reason)
     if chosen.sums_of is None:
-        return loop_engine(app)
-    return StackedEngine(app, sites, _Cohorts(frozen, chosen.sums_of, some.compute))
+        return each
+    return StackedEngine(each, sites, together, _Cohorts(frozen, chosen.sums_of, some.compute))
 
 
 class StackedEngine:
     """Answers a cohort's messages; those that ask to train are answered by one computation."""
 
-    def __init__(self, app: App, sites: Mapping[str, Site], cohorts: "_Cohorts") -> None:
-        self._app = app
+    def __init__(
+        self, each: Engine, sites: Mapping[str, Site], together: Together, cohorts: "_Cohorts"
+    ) -> None:
+        self._each = each
         self._sites = sites
+        self._together = together
         self._cohorts = cohorts
 
-    def __call__(self, cohort: Sequence[tuple[Message, Context]]) -> list[Message]:
+    def __call__(self, cohort: Sequence[tuple[Message, str]]) -> list[Message]:
         """Answer messages in their order."""
         replies: dict[int, Message] = {}
         work: dict[int, tuple[Site, Message, Admitted]] = {}
-        for place, (message, context) in enumerate(cohort):
-            if message.metadata.message_type != MessageType.TRAIN:
-                replies[place] = self._app(message, context)
-                continue
-            site = self._sites[str(context.node_config["site"])]
-            found = guarded(message, partial(admit, site, message))
-            if isinstance(found, Message):
-                replies[place] = found
-            else:
-                work[place] = (site, message, found)
+        read = _read_once()
+        with self._together():
+            for place, (message, name) in enumerate(cohort):
+                if message.metadata.message_type != MessageType.TRAIN:
+                    (replies[place],) = self._each([(message, name)])
+                    continue
+                site = self._sites[name]
+                found = guarded(message, partial(admit, site, message, read))
+                if isinstance(found, Message):
+                    replies[place] = found
+                else:
+                    work[place] = (site, message, found)
+        # What was charged is on disk from here on.
         trained = self._learn([(site, admitted) for site, _, admitted in work.values()])
         for (place, (site, message, admitted)), learnt in zip(work.items(), trained, strict=True):
             replies[place] = guarded(message, partial(_release, site, message, admitted, learnt))
@@ -79,11 +94,28 @@ class StackedEngine:
         if not work:
             return []
         try:
-            return self._cohorts.learn(work)
+            return self._cohorts.learn(work, self._together)
         except FAULTS as error:
             # Whose data it was is found by training each alone: the others lose nothing.
             log.warning("a cohort is trained one site after another: %s", error)
             return [None] * len(work)
+
+
+def _read_once() -> Callable[[RecordDict], Arrived]:
+    """Return what reads a request once for all sites that were sent the same, and keeps the last.
+
+    The same is what is one object, as the coordinator of this process sends it.
+    """
+    last: tuple[list[RecordType], Arrived] | None = None
+
+    def read(content: RecordDict) -> Arrived:
+        nonlocal last
+        records = list(content.values())
+        if last is None or len(records) != len(last[0]) or any(map(is_not, records, last[0])):
+            last = records, Arrived(content)
+        return last[1]
+
+    return read
 
 
 def _release(site: Site, message: Message, admitted: Admitted, learnt: Weights | None) -> Message:
@@ -121,7 +153,7 @@ class _Cohorts:
             self._features[site.name] = self._frozen.features(site.data, self._compute)
         return self._features[site.name]
 
-    def learn(self, work: Sequence[tuple[Site, Admitted]]) -> list[Weights]:
+    def learn(self, work: Sequence[tuple[Site, Admitted]], together: Together) -> list[Weights]:
         """Train for one round what each site has admitted; return each one's trainable weights.
 
         A stop from outside settles every charge down to the steps that had begun.
@@ -142,8 +174,9 @@ class _Cohorts:
                 count,
             )
         except (KeyboardInterrupt, SystemExit):
-            for site, admitted in work:
-                settle(site, admitted, begun)
+            with together():
+                for site, admitted in work:
+                    settle(site, admitted, begun)
             raise
         found = {self._prefix + name: values.cpu().numpy() for name, values in trained.items()}
         return [{name: found[name][k] for name in found} for k in range(len(work))]

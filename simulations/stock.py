@@ -11,7 +11,7 @@ many nodes to wait for; the domain's sites that are there take part.
 """
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -55,10 +55,13 @@ class DistantCohort:
         "the truth, is with the site"
     )
 
-    def spent(self, plan: RunPlan, rounds: int) -> Mapping[str, Sequence[Event]]:
+    def spent(
+        self, plan: RunPlan, rounds: int, sites: Collection[str] | None = None
+    ) -> Mapping[str, Sequence[Event]]:
         """Give what each site charges when it is asked for every round: the most it can be."""
         return {
-            site: with_steps(each.event(), rounds * each.steps) for site, each in plan.sites.items()
+            site: with_steps(plan.sites[site].event(), rounds * plan.sites[site].steps)
+            for site in sites or plan.sites
         }
 
 

@@ -4,10 +4,13 @@ from collections.abc import Iterable
 from typing import cast
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
+from flwr.serverapp.exception import InconsistentMessageReplies
 
-from strategies.records import numbers_of, to_array
+from strategies.live import LiveArray
+from strategies.records import numbers_of
+from tacit.messages import ARRAYS, METRICS
 
 
 class FedAvg(flower.FedAvg):
@@ -20,23 +23,30 @@ class FedAvg(flower.FedAvg):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Combine the replies; their arrays are gone afterwards."""
-        valid, _ = self._check_and_log_replies(replies, is_train=True)
-        if not valid:
+        """Combine the replies; their arrays are gone afterwards.
+
+        There are no metrics to combine: the round loop asks sites for none.
+
+        Raises
+        ------
+        InconsistentMessageReplies
+            Two replies have not the same weights.
+        """
+        contents = [message.content for message in replies if message.has_content()]
+        if not contents:
             return None, None
-        contents = [message.content for message in valid]
-        metrics = self.train_metrics_aggr_fn(contents, self.weighted_by_key)
-        sizes = [
-            cast(float, record[self.weighted_by_key])
-            for content in contents
-            for record in content.metric_records.values()
-        ]
+        sizes = [self._size(content) for content in contents]
         shares = [size / sum(sizes) for size in sizes]
-        models = [next(iter(content.array_records.values())) for content in contents]
+        models = [cast(ArrayRecord, content[ARRAYS]) for content in contents]
+        if any(model.keys() != models[0].keys() for model in models):
+            raise InconsistentMessageReplies("replies have not the same weights")
         mean = ArrayRecord()
         for name in list(models[0]):
             mean[name] = _weighted_sum([model.pop(name) for model in models], shares)
-        return mean, metrics
+        return mean, None
+
+    def _size(self, content: RecordDict) -> float:
+        return cast(float, content[METRICS][self.weighted_by_key])
 
 
 def _weighted_sum(arrays: list[Array], shares: list[float]) -> Array:
@@ -44,4 +54,4 @@ def _weighted_sum(arrays: list[Array], shares: list[float]) -> Array:
     total = numbers_of(arrays.pop(0)) * shares[0]
     for share in shares[1:]:
         total += numbers_of(arrays.pop(0)) * share
-    return to_array(np.asarray(total))
+    return LiveArray(np.asarray(total))

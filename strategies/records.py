@@ -1,18 +1,15 @@
 """Weights as Flower's array records, and back."""
 
 from io import BytesIO
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from strategies.live import NUMPY, LiveArray
 from tacit.models.trainable import Weights
-
-NUMPY: Final = "numpy.ndarray"
-"""How Flower calls the form of an array that is NumPy's."""
-
 
 Record = TypeVar("Record", ArrayRecord, ConfigRecord)
 
@@ -28,17 +25,12 @@ def record_in(content: RecordDict, key: str, kind: type[Record]) -> Record | Non
 
 
 def to_record(weights: Weights) -> ArrayRecord:
-    """Pack weights into an array record."""
-    return ArrayRecord({name: to_array(array) for name, array in weights.items()})
-
-
-def to_array(numbers: NDArray[Any]) -> Array:
-    """Pack an array as Flower does, byte for byte, without its buffer that grows."""
-    ordered = np.asarray(numbers, order="C")
-    head = BytesIO()
-    npy.write_array_header_1_0(head, npy.header_data_from_array_1_0(ordered))
-    data = b"".join((head.getvalue(), ordered.data))
-    return Array(str(ordered.dtype), ordered.shape, NUMPY, data)
+    """Put weights into an array record; they are not copied, and not to be written to any more."""
+    record = ArrayRecord()
+    for name, array in weights.items():
+        # Given all at once they would be copied into arrays of bytes.
+        record[name] = LiveArray(array)
+    return record
 
 
 def from_record(record: ArrayRecord) -> Weights:
@@ -59,6 +51,8 @@ def numbers_of(array: Array) -> NDArray[Any]:
     ValueError, TypeError
         Its bytes are not an array of numbers.
     """
+    if isinstance(array, LiveArray):
+        return array.live
     head = BytesIO(array.data)
     if array.stype != NUMPY or npy.read_magic(head) != (1, 0):
         return array.numpy()

@@ -60,7 +60,22 @@ def load_trainable(model: nn.Module, weights: Mapping[str, npt.NDArray[np.float3
     ModelError
         Names or shapes do not fit, or a value is not finite.
     """
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    check_trainable(model, weights)
+    for name, parameter in _trained(model).items():
+        with torch.no_grad():
+            # A copy: torch takes no array that, like a message's, nobody may write to.
+            parameter.copy_(torch.tensor(np.asarray(weights[name], dtype=np.float32)))
+
+
+def check_trainable(model: nn.Module, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """Refuse trainable weights that a model cannot take.
+
+    Raises
+    ------
+    ModelError
+        Names or shapes do not fit, or a value is not finite.
+    """
+    parameters = _trained(model)
     if parameters.keys() != weights.keys():
         raise ModelError(
             f"weights do not belong to this model: of those that it trains "
@@ -76,9 +91,10 @@ def load_trainable(model: nn.Module, weights: Mapping[str, npt.NDArray[np.float3
             )
         if not np.isfinite(array).all():
             raise ModelError(f"weight {name!r} holds values that are not finite")
-        with torch.no_grad():
-            # A copy: torch takes no array that, like a message's, nobody may write to.
-            parameter.copy_(torch.tensor(np.asarray(array, dtype=np.float32)))
+
+
+def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def sha256_of(weights: Mapping[str, npt.NDArray[np.float32]]) -> str:

@@ -196,19 +196,18 @@ class Book:
             Fixed.from_row(row)
         elif kind == "reserved/1":
             under = fields["filter"]
-            self._reserve(Plan.from_fields(fields["plan"]), under and Filter.from_fields(under))
+            self.reserve(Plan.from_fields(fields["plan"]), under and Filter.from_fields(under))
         elif kind == "charged/1":
             event = from_json(fields["event"])
-            self._charge(
+            self.charge(
                 Charge(row.number, fields["run"], fields["request"], event, fields["repeat"])
             )
         elif kind == "settled/1":
-            self._settle(self.charges[fields["charge"]], fields["steps_begun"])
+            self.settle(self.charges[fields["charge"]], fields["steps_begun"])
         elif kind == "replied/1":
             self._reply(self.charges[fields["charge"]], fields["sha256"])
         elif kind == "closed/1":
-            run = self.open_run(fields["run"])
-            run.closed, run.latest = True, None
+            self.close(fields["run"])
         else:
             raise TacitError(f"unknown kind of row {kind!r}: written by a newer version of Tacit?")
         self.rows.append(row)
@@ -228,7 +227,8 @@ class Book:
             raise TacitError(f"{charge} is not of this ledger")
         return charge.number
 
-    def _reserve(self, plan: Plan, under: Filter | None) -> None:
+    def reserve(self, plan: Plan, under: Filter | None) -> None:
+        """Take a reservation in."""
         if plan.run in self.runs:
             known = self.open_run(plan.run).plan
             raise RefusedError(
@@ -246,7 +246,8 @@ class Book:
             self.largest_limit = max(self.largest_limit, under.lifetime_epsilon)
         self.runs[plan.run] = Run(plan, under)
 
-    def _charge(self, charge: Charge) -> None:
+    def charge(self, charge: Charge) -> None:
+        """Take a charge in."""
         run = self.open_run(charge.run)
         run.plan.check_event(charge.event)
         if run.latest is not None and run.latest.charge.request == charge.request:
@@ -263,7 +264,8 @@ class Book:
         run.set_steps(charged, steps_of(charge.event))
         self.charges[charge.number] = charged
 
-    def _settle(self, charged: Charged, steps_begun: int) -> None:
+    def settle(self, charged: Charged, steps_begun: int) -> None:
+        """Lower a charge."""
         run = self.open_run(charged.charge.run)
         if charged.reply is not None or charged.settled:
             raise TacitError(f"{charged.charge} was settled or replied to before: it stands")
@@ -273,6 +275,11 @@ class Book:
             )
         charged.settled = True
         run.set_steps(charged, steps_begun)
+
+    def close(self, name: str) -> None:
+        """End a run for good."""
+        run = self.open_run(name)
+        run.closed, run.latest = True, None
 
     def _reply(self, charged: Charged, digest: str) -> None:
         run = self.open_run(charged.charge.run)

@@ -17,13 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from tacit.errors import ConfigurationError, RefusedError, RunDirectoryError
-from tacit.privacy.book import OPENED, Charge, Filter, Fixed
+from tacit.errors import ConfigurationError, RunDirectoryError, TacitError
+from tacit.privacy.book import OPENED, Charge, Fixed
 from tacit.privacy.chain import Chain, write_head
 from tacit.privacy.events import Event, Relation, Unit, to_json
-from tacit.privacy.ledger_filter import filter_order, renyi_budget
 from tacit.privacy.ledger_view import LedgerView, reply_sha256
-from tacit.privacy.policy import Plan, Policy, Reason
+from tacit.privacy.policy import Plan, Policy
+from tacit.privacy.reserving import reservation
 
 LEAST_FREE_BYTES = 4 * 2**20
 """Room that a ledger leaves for what is smaller than a reply."""
@@ -36,9 +36,12 @@ class Ledger(LedgerView):
     writes in one transaction, so that no budget is spent twice.
     """
 
+    keeps_replies = True
+
     def __init__(self, chain: Chain, fixed: Fixed) -> None:
         super().__init__(chain, fixed)
         self._chain = chain
+        self._fixed = fixed
 
     @classmethod
     def open(
@@ -87,22 +90,17 @@ class Ledger(LedgerView):
         """Set a run's whole budget aside before its first round, or refuse the run.
 
         The same plan again, when a run goes on after a break, is checked against the policy of
-        today and writes nothing. Runs whose ε is infinite (exact releases, predictable noise) need
-        test data and stand only beside their like: ε of such a ledger is infinite already, and one
-        that anybody may rely on is never made so.
+        today and writes nothing.
 
         Raises
         ------
         RefusedError
             The policy or the budget says no, with the reason.
         """
-        policy.check_plan(plan)
-        policy.check_cost(plan)
         with self._transaction():
-            under = self._filter(policy) if plan.private else None
-            self._check_lifetime(plan, policy, under)
-            known = self._book.runs.get(plan.run)
-            if known is None or known.closed or known.plan != plan:
+            found = reservation(plan, policy, self._book, self._fixed)
+            if found is not None:
+                under = found[1]
                 self._write("reserved/1", plan=plan.to_fields(), filter=under and asdict(under))
 
     def check_room(self, reply: int) -> None:
@@ -118,13 +116,7 @@ class Ledger(LedgerView):
         RunDirectoryError
             The disk is full.
         """
-        needed = 2 * reply + LEAST_FREE_BYTES
-        free = shutil.disk_usage(self.path.parent).free
-        if free < needed:
-            raise RunDirectoryError(
-                f"{self.path}: the disk is full: {free / 2**20:.1f} MiB are left and a reply needs "
-                f"{needed / 2**20:.1f}: free space; nothing was charged"
-            )
+        check_free(self.path, 2 * reply)
 
     def charge(self, run: str, request: str, event: Event, policy: Policy) -> Charge:
         """Charge the most that a round can cost, before it touches data.
@@ -188,6 +180,16 @@ class Ledger(LedgerView):
             number = self._book.number(charge)
             self._write("replied/1", charge=number, sha256=reply_sha256(reply))
             self._chain.keep_reply(charge.run, reply)
+
+    def let_go(self, charge: Charge) -> None:
+        """Refuse: what leaves from here is kept first, by `store_reply`.
+
+        Raises
+        ------
+        TacitError
+            Always.
+        """
+        raise TacitError(f"{self.path} keeps replies: store the reply to {charge}")
 
     def stored_reply(self, run: str, request: str) -> list[bytes] | None:
         """Give the parts of the reply to a request byte for byte, or None when it is not kept.
@@ -259,40 +261,26 @@ class Ledger(LedgerView):
                     "data set keeps what its ledger began with; another one needs its own ledger"
                 )
 
-    def _filter(self, policy: Policy) -> Filter:
-        """Tell under what a private run is admitted: the first one fixes the order."""
-        order = self._book.order or filter_order(policy.lifetime_epsilon, self.delta)
-        return Filter(order, policy.lifetime_epsilon)
-
-    def _check_lifetime(self, plan: Plan, policy: Policy, under: Filter | None) -> None:
-        for event in plan.events():
-            if event.unit != self.unit:
-                raise RefusedError(
-                    Reason.UNIT_DIFFERS, f"unit={event.unit} is not the data set's, {self.unit}"
-                )
-            if event.relation != self.relation:
-                raise RefusedError(
-                    Reason.RELATION_DIFFERS,
-                    f"relation={event.relation} is not the data set's, {self.relation}",
-                )
-        others = [
-            run for name, run in self._book.runs.items() if name != plan.run and run.committed()
-        ]
-        if any(run.plan.private != plan.private for run in others):
-            raise RefusedError(
-                Reason.BUDGET,
-                f"run {plan.run!r} and the runs before it do not go together: some have a finite ε "
-                "and some have none (exact releases, predictable noise); use another ledger",
-            )
-        if under is not None:
-            largest = max(under.lifetime_epsilon, self._book.largest_limit)
-            budget = renyi_budget(largest, self.delta, under.order)
-            counted = [event for run in others for event in run.counted(budget)]
-            policy.check_lifetime(plan, counted, self.delta, under.order)
-
     def _write(self, kind: str, **fields: object) -> int:
         """Append a row and read it back under the rules; returns its number."""
         at = datetime.now(UTC).isoformat(timespec="seconds")
         self._chain.append({"kind": kind, "at": at, **fields})
         self._read()
         return self._chain.tail.count
+
+
+def check_free(path: Path, needed: int) -> None:
+    """Refuse while the disk of a ledger has no room for so many bytes and what is smaller.
+
+    Raises
+    ------
+    RunDirectoryError
+        The disk is full.
+    """
+    needed += LEAST_FREE_BYTES
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise RunDirectoryError(
+            f"{path}: the disk is full: {free / 2**20:.1f} MiB are left and a reply needs "
+            f"{needed / 2**20:.1f}: free space; nothing was charged"
+        )

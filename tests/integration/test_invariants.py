@@ -2,6 +2,7 @@
 
 Those about one site stand in tests/unit/client, those about the round loop in tests/unit/server,
 those about sources in tests/unit/simulations/test_sources.py, those about stops in test_resume.py.
+Each site keeps a ledger of its own here, as a deployed one does; test_together.py has the other.
 """
 
 import json
@@ -12,14 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whole_run import (
-    ROUNDS,
-    SITES,
-    SYSTEM,
-    ledger_of,
-    results,
-    rows,
-)
+from whole_run import ROUNDS, SITES, SYSTEM, ledger_of, results, rows, uninterrupted
 
 import server.planning
 import simulations.simulate
@@ -32,13 +26,26 @@ from tacit.messages import ARRAYS, LEDGER
 from tacit.models.weights import state_arrays
 
 
+@pytest.fixture
+def run(run):
+    return lambda path, *more: run(path, "engine=loop", *more)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return uninterrupted(tmp_path_factory.mktemp("whole") / "run", ROUNDS, "engine=loop")
+
+
 @pytest.mark.parametrize("seeded", [True, False])
-def test_no_key_and_no_generator_state_is_ever_written(run, tmp_path, stream_keys, seeded):
+@pytest.mark.parametrize(("engine", "purposes"), [("loop", 3), ("stacked", 2)])
+def test_no_key_and_no_generator_state_is_ever_written(
+    run, tmp_path, stream_keys, engine, purposes, seeded
+):
     path = tmp_path / "run"
-    assert run(path, *([] if seeded else [SYSTEM]))[0] == ExitCode.DONE
-    assert len(stream_keys) == 2 * len(SITES) * ROUNDS  # coins and noise
+    assert run(path, f"engine={engine}", *([] if seeded else [SYSTEM]))[0] == ExitCode.DONE
+    assert len(stream_keys) == purposes * len(SITES) * ROUNDS  # coins, noise, random layers
     contents = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    assert len(contents) > 10
+    assert len(contents) > 8
     for content in contents.values():
         assert not any(key in content or key.hex().encode() in content for key in stream_keys)
     checkpoint = (path / "checkpoint" / "state.safetensors").read_bytes()

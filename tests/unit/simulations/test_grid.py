@@ -73,8 +73,8 @@ def test_the_engine_gets_a_cohort_whole():
     cohorts = []
 
     def engine(cohort):
-        cohorts.append([context.node_config["site"] for _, context in cohort])
-        return [echo(message, context) for message, context in cohort]
+        cohorts.append([site for _, site in cohort])
+        return loop_engine(echo)(cohort)
 
     grid = LocalGrid(SITES, engine)
     grid.send_and_receive(questions(grid, [2, 3, 4]))
@@ -82,7 +82,7 @@ def test_the_engine_gets_a_cohort_whole():
 
 
 def test_an_engine_that_drops_an_answer_is_a_fault():
-    grid = LocalGrid(SITES, lambda cohort: [echo(*cohort[0])])
+    grid = LocalGrid(SITES, lambda cohort: loop_engine(echo)(cohort[:1]))
     with pytest.raises(ValueError, match="shorter"):
         grid.push_messages(questions(grid, [2, 3]))
 

@@ -1,14 +1,18 @@
 """The stacked engine answers a cohort as its sites would one after the other."""
 
+import json
 import logging
+import sqlite3
+from contextlib import closing, nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 from site_example import (
     ROUND,
+    RUN,
     WatchedRows,
     ask,
     kinds,
@@ -22,19 +26,24 @@ from torch import nn
 from client.app import build_client_app
 from client.site import seeded_streams
 from simulations import stacked
-from simulations.flower import site_context
 from simulations.grid import loop_engine
 from simulations.stacked import StackedEngine, stacked_engine
 from strategies.records import from_record
 from tacit.domains.domain import Examples
 from tacit.messages import ARRAYS, ENROL, SITE
-from tacit.privacy.policy import Reason
+from tacit.privacy.book import Fixed
+from tacit.privacy.cohort_ledger import CohortLedger
+from tacit.privacy.events import Relation, Unit
+from tacit.privacy.ledger_page import Page
+from tacit.privacy.policy import Reason, steps_of
 
 NAMES = ("east", "north", "west")
 
 
 class Three:
     """Three sites with rows and ledgers of their own, and a model that they share."""
+
+    together = staticmethod(nullcontext)
 
     def __init__(self, folder, model=None):
         self.sites = {}
@@ -45,24 +54,53 @@ class Three:
                 torch.rand(9 + number, 3, generator=generator),
                 torch.randint(2, (9 + number,), generator=generator),
             )
-            site = make_site(open_ledger(folder / name), seed=4, data=rows)
+            site = make_site(self.ledger(folder, name), seed=4, data=rows)
             model = model or site.model
             self.sites[name] = replace(
                 site, name=name, model=model, streams=seeded_streams(4, name)
             )
-        self.app = build_client_app(lambda context: self.sites[context.node_config["site"]])
-        self.stacked = stacked_engine(self.app, self.sites, private=True)
-        self.loop = loop_engine(self.app)
+        self.loop = loop_engine(
+            build_client_app(lambda context: self.sites[context.node_config["site"]])
+        )
+        self.stacked = stacked_engine(self.loop, self.sites, self.together, private=True)
+
+    def ledger(self, folder, name):
+        return open_ledger(folder / name)
 
     def cohort(self, *messages):
         messages = messages or [ask() for _ in NAMES]
-        return [
-            (message, site_context(2, name)) for message, name in zip(messages, NAMES, strict=False)
-        ]
+        return list(zip(messages, NAMES, strict=False))
 
     def close(self):
         for site in self.sites.values():
             site.ledger.close()
+
+
+class Shared(Three):
+    """The same with one ledger for all."""
+
+    def ledger(self, folder, name):
+        if name == NAMES[0]:
+            always = Fixed("wards", Unit.RECORD, Relation.ADD_OR_REMOVE_ONE, 1e-5)
+            self.shared = CohortLedger.open(folder / "sites.sqlite", always)
+            self.together = self.shared.together
+        return Page(self.shared, name)
+
+    def rows(self):
+        """What is on disk: each row's kind, and how many sites it names."""
+        with closing(sqlite3.connect(self.shared.path)) as database:
+            rows = [json.loads(body) for (body,) in database.execute("SELECT body FROM rows")]
+        return [(row["kind"].split("-")[0], len(row.get("sites", ()))) for row in rows]
+
+    def close(self):
+        self.shared.close()
+
+
+@pytest.fixture
+def shared(tmp_path):
+    made = Shared(tmp_path)
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -193,3 +231,82 @@ def test_a_model_that_cannot_be_stacked_goes_by_the_loop_and_the_log_says_why(tm
     assert "engine: drop (Dropout) draws for each site by itself" in caplog.text
     assert all(isinstance(reply, Message) for reply in sites.stacked(sites.cohort()))
     sites.close()
+
+
+def test_a_cohort_that_shares_a_ledger_is_charged_in_one_row_before_it_trains(shared, monkeypatch):
+    before = shared.rows()
+    honest, seen = stacked.train_cohort, []
+
+    def watched(*arguments):
+        seen.append(shared.rows())
+        return honest(*arguments)
+
+    monkeypatch.setattr(stacked, "train_cohort", watched)
+    replies = shared.stacked(shared.cohort())
+    assert seen == [[*before, ("charged", 3)]]
+    assert shared.rows() == seen[0]
+    assert all(weights(reply) for reply in replies)
+    for name in NAMES:
+        assert shared.shared.spent(RUN, name) == [ROUND.event()]
+
+
+def test_one_refused_site_is_not_charged_with_the_others(shared):
+    replies = shared.stacked(shared.cohort(ask(), ask(model="e" * 64), ask()))
+    assert [reply.has_error() for reply in replies] == [False, True, False]
+    assert shared.rows()[-1] == ("charged", 2)
+    assert shared.shared.spent(RUN, "north") == []
+
+
+def test_replies_are_the_same_whoever_keeps_the_ledger(shared, three):
+    own = three()
+    for one, other in zip(shared.stacked(shared.cohort()), own.stacked(own.cohort()), strict=True):
+        assert all(np.array_equal(weights(one)[k], weights(other)[k]) for k in weights(one))
+
+
+def test_what_leaves_is_not_what_is_held(shared):
+    """Nothing that later changes stands in a reply: arrays are not encoded in one process."""
+    replies = shared.stacked(shared.cohort())
+    before = [{k: v.copy() for k, v in weights(reply).items()} for reply in replies]
+    shared.stacked(shared.cohort(*(ask(round=2) for _ in NAMES)))
+    for reply, kept in zip(replies, before, strict=True):
+        assert all(np.array_equal(weights(reply)[k], kept[k]) for k in kept)
+
+
+def test_a_request_that_comes_again_trains_again_and_costs_no_more(shared):
+    """Its noise is seeded: the same bits come of it, and no new ε."""
+    before = shared.stacked(shared.cohort())
+    again = shared.stacked(shared.cohort())
+    for one, other in zip(before, again, strict=True):
+        assert all(np.array_equal(weights(one)[k], weights(other)[k]) for k in weights(one))
+    assert shared.shared.spent(RUN, "north") == [ROUND.event()]
+
+
+def test_a_stop_is_one_row_too(shared, monkeypatch):
+    honest = stacked.train_cohort
+
+    def stopped(sums_of, rows, members, starts, microbatch, on_step):
+        def begin(step):
+            on_step(step)
+            if step == 2:
+                raise KeyboardInterrupt
+
+        return honest(sums_of, rows, members, starts, microbatch, begin)
+
+    monkeypatch.setattr(stacked, "train_cohort", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        shared.stacked(shared.cohort())
+    assert shared.rows()[-2:] == [("charged", 3), ("settled", 3)]
+    assert steps_of(shared.shared.spent(RUN, "north")[0]) == 2
+
+
+def test_sites_that_were_sent_the_same_have_it_read_once(shared, monkeypatch):
+    read = []
+    honest = stacked.Arrived
+    monkeypatch.setattr(stacked, "Arrived", lambda content: read.append(1) or honest(content))
+    one = ask()
+    for message in (others := [ask(), ask()]):
+        message.content = RecordDict(dict(one.content))
+    shared.stacked(shared.cohort(one, *others))
+    assert len(read) == 1
+    shared.stacked(shared.cohort(*(ask(round=2) for _ in NAMES)))
+    assert len(read) == 4

@@ -38,10 +38,9 @@ def test_the_mean_is_flowers_to_the_bit(seed, sizes):
         }
         for _ in sizes
     ]
-    theirs, their_metrics = flower.FedAvg().aggregate_train(1, replies_of(models, sizes))
-    ours, our_metrics = FedAvg().aggregate_train(1, replies_of(models, sizes))
+    theirs, _ = flower.FedAvg().aggregate_train(1, replies_of(models, sizes))
+    ours, _ = FedAvg().aggregate_train(1, replies_of(models, sizes))
     assert list(ours) == list(theirs)
-    assert our_metrics == their_metrics
     for name, array in from_record(theirs).items():
         assert from_record(ours)[name].tobytes() == array.tobytes()
 
