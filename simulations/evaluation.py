@@ -1,27 +1,26 @@
-"""What a model is worth on held-out rows: measured freely, as only a simulation may."""
+"""What a model is worth on held-out rows: measured freely, as only a simulation may.
+
+What sites share is predicted and measured once (`simulations.held_out`). Where sites are pooled,
+every test set counts once.
+"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score, root_mean_squared_error
 from torch import nn
 
+from simulations.held_out import Alike, Array, Group, Predictions, are_listed, groups_of
 from tacit.domains.domain import Card, Examples, Metric, SiteData
-from tacit.runs.evaluation import DIRECTIONS, Evaluation, evaluation
+from tacit.domains.partitioned import PartitionedSites
+from tacit.runs.evaluation import ALL, DIRECTIONS, Evaluation, evaluation, unlisted
 from tacit.runs.results import Calibration, CalibrationBin, Calibrations
 
 BINS: Final = 10
-
-Array = npt.NDArray[np.float64]
-
-Predictions = Mapping[str, Array]
-"""For every site's held-out rows: class probabilities [n, classes] or, where the domain has a
-target, numbers [n] in its unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,44 +36,26 @@ def predict(
 ) -> Predictions:
     """Predict every site's held-out rows; rows that several sites share are predicted once."""
     model.eval()
+
+    def predicted(test: Examples) -> Array:
+        with torch.no_grad():
+            scores = model(test.features.to(device)).double().cpu()
+        return (
+            card.target.unscale(scores[:, 0].numpy()) if card.target else scores.softmax(1).numpy()
+        )
+
+    if isinstance(data, PartitionedSites):
+        return Alike(data, predicted(data.test))
     known: dict[int, Array] = {}
     for held in data.values():
         if id(held.test) not in known:
-            with torch.no_grad():
-                scores = model(held.test.features.to(device)).double().cpu()
-            known[id(held.test)] = (
-                card.target.unscale(scores[:, 0].numpy())
-                if card.target
-                else scores.softmax(1).numpy()
-            )
+            known[id(held.test)] = predicted(held.test)
     return {site: known[id(held.test)] for site, held in data.items()}
 
 
 def measure(predicted: Predictions, data: Mapping[str, SiteData], card: Card) -> Measured:
     """Measure predictions against the held-out targets."""
-    wanted = {site: _wanted(held.test, card) for site, held in data.items()}
-    values = {site: _value(card.metric, wanted[site], predicted[site]) for site in data}
-    all_wanted = np.concatenate(list(wanted.values()))
-    together = np.concatenate([predicted[site] for site in data])
-    if card.target:
-        half = (card.target.high - card.target.low) / 2
-        loss = float(np.mean(np.square((together - all_wanted) / half)) / 2)
-    else:
-        loss = float(log_loss(all_wanted, together, labels=np.arange(together.shape[1])))
-    return Measured(
-        evaluation(
-            card.metric.value,
-            DIRECTIONS[card.metric],
-            values,
-            pooled=_value(card.metric, all_wanted, together),
-            reasons={
-                site: "its held-out rows are of one class, and AUC needs two"
-                for site, value in values.items()
-                if value is None
-            },
-        ),
-        loss,
-    )
+    return _measure(groups_of(predicted, data), data, card)
 
 
 def constant(data: Mapping[str, SiteData], card: Card) -> Evaluation:
@@ -83,15 +64,31 @@ def constant(data: Mapping[str, SiteData], card: Card) -> Evaluation:
     It predicts, at each site, the class that is most common among the site's own training rows or,
     where the domain has a target, their mean.
     """
-    predicted = {}
-    for site, held in data.items():
+
+    def predicted(chosen: float, rows: int) -> Array:
         if card.target:
-            mean = float(_wanted(held.train, card).mean())
-            predicted[site] = np.full(len(held.test), mean)
-        else:
-            chosen = int(held.train.targets.bincount().argmax())
-            predicted[site] = np.eye(len(card.classes))[[chosen] * len(held.test)]
-    return measure(predicted, data, card).evaluation
+            return np.full(rows, chosen)
+        return np.eye(len(card.classes))[[int(chosen)] * rows]
+
+    if isinstance(data, PartitionedSites):
+        names, chosen = np.array(data.train.parts.names), _constants(data, card)
+        groups = [
+            Group(
+                names[chosen == value].tolist(),
+                data.test,
+                predicted(float(value), len(data.test)),
+                float((chosen == value).mean()),
+            )
+            for value in np.unique(chosen)
+        ]
+        return _measure(groups, data, card).evaluation
+    known: dict[tuple[int, float], Array] = {}
+    found = {}
+    for site, held in data.items():
+        value = _constant(held.train, card)
+        key = id(held.test), value
+        found[site] = known.setdefault(key, predicted(value, len(held.test)))
+    return measure(found, data, card).evaluation
 
 
 def pooled_of(
@@ -113,11 +110,69 @@ def calibrations(
     """Hold confidence against accuracy, by site and for all together; None without classes."""
     if card.target:
         return None
-    wanted = {site: _wanted(held.test, card) for site, held in data.items()}
-    sites = {site: _calibration(predicted[site], wanted[site]) for site in data}
-    together = np.concatenate([predicted[site] for site in data])
-    everything = np.concatenate(list(wanted.values()))
-    return Calibrations({**sites, "all": _calibration(together, everything)})
+    groups = groups_of(predicted, data)
+    wanted = [_wanted(group.test, card) for group in groups]
+    sites = {}
+    if are_listed(data):
+        for group, own in zip(groups, wanted, strict=True):
+            sites.update(dict.fromkeys(group.sites, _calibration(group.predicted, own)))
+    together = np.concatenate([group.predicted for group in groups])
+    found = {site: sites[site] for site in data if site in sites} if sites else {}
+    return Calibrations({**found, ALL: _calibration(together, np.concatenate(wanted))})
+
+
+def _measure(groups: Sequence[Group], data: Mapping[str, SiteData], card: Card) -> Measured:
+    wanted = [_wanted(group.test, card) for group in groups]
+    values = [
+        _value(card.metric, own, group.predicted) for group, own in zip(groups, wanted, strict=True)
+    ]
+    everything = np.concatenate(wanted)
+    together = np.concatenate([group.predicted for group in groups])
+    weights = None
+    if any(group.share < 1 for group in groups):
+        weights = np.concatenate([np.full(len(g.predicted), g.share) for g in groups])
+    pooled = _value(card.metric, everything, together, weights)
+    direction, metric = DIRECTIONS[card.metric], card.metric.value
+    why = "its held-out rows are of one class, and AUC needs two"
+    if not are_listed(data):
+        found = unlisted(
+            metric,
+            direction,
+            [(value, group.sites) for value, group in zip(values, groups, strict=True)],
+            pooled=pooled,
+            reason=why if pooled is None else None,
+        )
+    else:
+        of_site = {
+            site: value for value, group in zip(values, groups, strict=True) for site in group.sites
+        }
+        found = evaluation(
+            metric,
+            direction,
+            {site: of_site[site] for site in data},
+            pooled=pooled,
+            reasons={site: why for site in data if of_site[site] is None},
+        )
+    return Measured(found, _loss(card, everything, together, weights))
+
+
+def _constant(train: Examples, card: Card) -> float:
+    if card.target:
+        return float(_wanted(train, card).mean())
+    return float(train.targets.bincount().argmax())
+
+
+def _constants(data: PartitionedSites, card: Card) -> Array:
+    """Return `_constant` of every site [sites] at once."""
+    parts, wanted = data.train.parts, _wanted(data.train.table, card)[data.train.parts.rows]
+    if card.target:
+        means: Array = np.bincount(parts.owners, wanted) / parts.sizes
+        return means
+    classes = len(card.classes)
+    cells = parts.owners * classes + wanted.astype(np.int64)
+    counts = np.bincount(cells, minlength=len(parts.names) * classes).reshape(-1, classes)
+    chosen: Array = counts.argmax(1).astype(np.float64)
+    return chosen
 
 
 def _wanted(examples: Examples, card: Card) -> Array:
@@ -126,14 +181,26 @@ def _wanted(examples: Examples, card: Card) -> Array:
     return card.target.unscale(targets) if card.target else targets
 
 
-def _value(metric: Metric, wanted: Array, predicted: Array) -> float | None:
+def _value(
+    metric: Metric, wanted: Array, predicted: Array, weights: Array | None = None
+) -> float | None:
     match metric:
         case Metric.ACCURACY:
-            return float(accuracy_score(wanted, predicted.argmax(1)))
+            return float(accuracy_score(wanted, predicted.argmax(1), sample_weight=weights))
         case Metric.AUC:
-            return float(roc_auc_score(wanted, predicted[:, 1])) if len(set(wanted)) > 1 else None
+            if len(set(wanted)) < 2:
+                return None
+            return float(roc_auc_score(wanted, predicted[:, 1], sample_weight=weights))
         case Metric.RMSE:
-            return float(root_mean_squared_error(wanted, predicted))
+            return float(root_mean_squared_error(wanted, predicted, sample_weight=weights))
+
+
+def _loss(card: Card, wanted: Array, predicted: Array, weights: Array | None) -> float:
+    if card.target:
+        half = (card.target.high - card.target.low) / 2
+        return float(np.average(np.square((predicted - wanted) / half), weights=weights) / 2)
+    labels = np.arange(predicted.shape[1])
+    return float(log_loss(wanted, predicted, labels=labels, sample_weight=weights))
 
 
 def _calibration(predicted: Array, wanted: Array) -> Calibration:

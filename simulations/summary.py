@@ -9,6 +9,7 @@ from server.rounds import RunPlan, State
 from simulations.comparison import Beside
 from simulations.evaluation import calibrations, constant, measure, predict
 from simulations.experiment import Experiment, noise_seed
+from simulations.held_out import held_out_records
 from tacit.learning.plan import LocalOptimizer
 from tacit.models.trainable import load_trainable
 from tacit.privacy.events import Event
@@ -64,7 +65,8 @@ def summarise(
         comparison=mark_same_model(beside, settings),
         single_models=beside.single_models,
         calibration=calibrations(predicted, data, card),
-        test_records={site: len(held.test) for site, held in data.items()},
+        test_records=held_out_records(data),
+        site_count=len(data),
     )
 
 

@@ -1,12 +1,15 @@
 """A metric of one model, site by site, and its summary."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from tacit.domains.domain import Metric
+
+ALL: Final = "all"
+"""Stands for all sites where a figure by site is keyed by their names."""
 
 
 class Direction(StrEnum):
@@ -36,7 +39,9 @@ class Evaluation:
     """One metric of one model: all test records together, and site by site.
 
     `sites` maps a site to {metric: value}; a value is None where the metric cannot be computed, and
-    `reasons` says why. `mean_of_sites` is over the other sites.
+    `reasons` says why. `mean_of_sites` is over the other sites. Of very many sites that share one
+    test set none is listed: `sites` is empty, a reason stands under ``all``, and there is a worst
+    site only where they differ.
     """
 
     metric: str
@@ -75,4 +80,33 @@ def evaluation(
         worst_site=worst,
         sites={site: {metric: value} for site, value in values.items()},
         reasons=dict(reasons or {}),
+    )
+
+
+def unlisted(
+    metric: str,
+    direction: Direction,
+    groups: Sequence[tuple[float | None, Sequence[str]]],
+    *,
+    pooled: float | None,
+    reason: str | None = None,
+) -> Evaluation:
+    """Summarise sites without listing them: `groups` are a value and the sites that have it."""
+    known = [(value, sites) for value, sites in groups if value is not None]
+    worst = None
+    if len({value for value, _ in known}) > 1:
+        pick = min if direction is Direction.MAXIMIZE else max
+        value = pick(value for value, _ in known)
+        worst = WorstSite(min(sites[0] for own, sites in known if own == value), value)
+    count = sum(len(sites) for _, sites in known)
+    return Evaluation(
+        metric=metric,
+        direction=direction,
+        pooled=pooled,
+        mean_of_sites=(
+            math.fsum(value * len(sites) / count for value, sites in known) if known else None
+        ),
+        worst_site=worst,
+        sites={},
+        reasons={} if reason is None else {ALL: reason},
     )

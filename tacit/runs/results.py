@@ -198,6 +198,8 @@ class Results:
     privacy: Privacy | None
     timing: Timing
     notes: tuple[str, ...] = ()
+    site_count: int | None = None
+    """Sites of the run, also where they are not listed by name (`Evaluation`); None: not known."""
     single_models: Mapping[str, Evaluation] = field(default_factory=dict)
     """Each site's own model, by site, measured at all sites; empty where none was trained."""
 
