@@ -15,12 +15,13 @@ def build_server_app(
     names: Mapping[int, str],
     start: State,
     on_round: Callable[[State, RoundOutcome], None],
+    who: Callable[[int], tuple[RunPlan, Mapping[int, str]]] | None = None,
 ) -> ServerApp:
     """Return an app whose main runs the rounds that are left; see `run_rounds`."""
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        run_rounds(grid, strategy, plan, names, start, on_round)
+        run_rounds(grid, strategy, plan, names, start, on_round, who)
 
     return app

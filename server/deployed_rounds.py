@@ -118,7 +118,7 @@ def rounds_left(
         joining.gather(settings.wait)
         try:
             plan, names = who()
-            run_rounds(joining.grid, strategy, plan, names, latest, record, who)
+            run_rounds(joining.grid, strategy, plan, names, latest, record, lambda number: who())
         except TooFewSitesError as error:
             if error.reasons and set(error.reasons.values()) <= USED_UP and latest.round:
                 return latest, [

@@ -152,6 +152,15 @@ def _sites(bundle: ServerBundle, domain: Domain, settings: Settings) -> dict[str
         raise ConfigurationError(
             "privacy=none: a deployed run has a guarantee; without one there is tacit-simulate"
         )
+    if settings.training.cohort != "all":
+        raise ConfigurationError(
+            f"training.cohort={settings.training.cohort}: a deployed run asks all its sites in "
+            "every round; drawing some is for tacit-simulate"
+        )
+    if not settings.availability.perfect:
+        raise ConfigurationError(
+            "availability: who is there is not made up in a deployed run; leave it out"
+        )
     known = {member.name for member in bundle.roster.valid(utc_now())}
     sizes = {s: n for s, n in sorted(domain.declared_sizes.items()) if s in known}
     if not sizes:

@@ -75,9 +75,10 @@ def reserve(grid: Grid, plan: RunPlan, names: Mapping[int, str]) -> None:
         Too few sites replied; `reasons` says why, by site.
     """
     requests = []
+    most = plan.rounds_of_a_site
     for node, site in names.items():
         request = RunRequest(
-            plan.run, plan.rounds, plan.terms, plan.sites[site], plan.epsilons[site], plan.delta
+            plan.run, most, plan.terms, plan.sites[site], plan.epsilons[site], plan.delta
         )
         record = ConfigRecord(dict(request.to_config()))
         requests.append(_query(RESERVE, RecordDict({CONFIG: record}), node))

@@ -1,26 +1,31 @@
 """What the rounds of a run come to: ε along the way, who was missing, how long it took."""
 
 import statistics
+from collections import Counter
+from typing import Final
 
 from server.rounds import RunPlan
+from tacit.learning.plan import RoundPlan
 from tacit.privacy.accounting import epsilon, epsilon_by_steps
 from tacit.privacy.events import Event, GaussianSteps
 from tacit.privacy.policy import with_steps
 from tacit.runs.results import Round, Timing
 
+NAMED: Final = 40
+"""Missing replies that are still named one by one."""
+
 
 def epsilon_tables(plan: RunPlan, delta: float) -> dict[str, list[float]]:
     """Return ε at δ after 0, 1, … steps of the plan, for each site with noise."""
-    tables: dict[GaussianSteps, list[float]] = {}
-    found = {}
-    for site, each in plan.sites.items():
-        (event,) = with_steps(each.event(), plan.rounds * each.steps)
-        if not isinstance(event, GaussianSteps):
-            continue
-        if event not in tables:
-            tables[event] = epsilon_by_steps(event, range(event.steps + 1), delta)
-        found[site] = tables[event]
-    return found
+    tables = {each: _table(each, plan.rounds_of_a_site, delta) for each in set(plan.sites.values())}
+    return {site: table for site, each in plan.sites.items() if (table := tables[each]) is not None}
+
+
+def _table(each: RoundPlan, rounds: int, delta: float) -> list[float] | None:
+    (event,) = with_steps(each.event(), rounds * each.steps)
+    if not isinstance(event, GaussianSteps):
+        return None
+    return epsilon_by_steps(event, range(event.steps + 1), delta)
 
 
 def epsilon_after(plan: RunPlan, rounds: int, delta: float) -> dict[str, float]:
@@ -42,11 +47,15 @@ def epsilon_after(plan: RunPlan, rounds: int, delta: float) -> dict[str, float]:
 
 
 def missing(history: tuple[Round, ...]) -> list[str]:
-    """Say who did not take part in a round."""
+    """Say who did not take part in a round; where very many did not, how many."""
+    away = [(line.round, site, why) for line in history for site, why in line.failed.items()]
+    if len(away) <= NAMED:
+        return [f"round {number}: {site} did not take part ({why})" for number, site, why in away]
+    reasons = Counter(why for _, _, why in away)
+    said = ", ".join(f"{why}: {count}" for why, count in sorted(reasons.items()))
     return [
-        f"round {line.round}: {site} did not take part ({reason})"
-        for line in history
-        for site, reason in line.failed.items()
+        f"{len(away)} replies of {sum(len(line.replied) for line in history) + len(away)} are "
+        f"missing ({said}); history.jsonl names them"
     ]
 
 

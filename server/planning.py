@@ -51,7 +51,8 @@ def plan_run(
     chosen = {site: _within(privacy, told.get(site)) for site in sorted(sizes)}
     mu = proximal_mu(build_strategy(strategy))
     # Sites of one declared size and like limits do the same: of very many, few differ.
-    alike = lru_cache(maxsize=None)(partial(_round_plan, training, mu=mu, cache=cache))
+    rounds = rounds_of_a_site(training, len(sizes))
+    alike = lru_cache(maxsize=None)(partial(_round_plan, training, rounds, mu=mu, cache=cache))
     return RunPlan(
         run=run,
         rounds=training.rounds,
@@ -63,8 +64,28 @@ def plan_run(
             for site, own in chosen.items()
         },
         delta=privacy.delta if isinstance(privacy, RecordPrivacy) else 0.0,
-        min_replies=len(sizes) if training.min_replies == "all" else training.min_replies,
+        min_replies=fewest_replies(training, len(sizes)),
+        cohort=None if training.cohort == "all" else training.cohort,
+        most_rounds=None if training.cohort == "all" else rounds,
     )
+
+
+def cohort_size(training: Training, sites: int) -> int:
+    """Return how many sites a round asks."""
+    return sites if training.cohort == "all" else training.cohort
+
+
+def fewest_replies(training: Training, sites: int) -> int:
+    """Return with how many replies a round counts."""
+    return cohort_size(training, sites) if training.min_replies == "all" else training.min_replies
+
+
+def rounds_of_a_site(training: Training, sites: int) -> int:
+    """Return in how many rounds a site takes part at most.
+
+    Of every `sites // cohort` rounds it takes part in one at most: `simulations.draw`.
+    """
+    return math.ceil(training.rounds / (sites // cohort_size(training, sites)))
 
 
 def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:
@@ -89,11 +110,12 @@ def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:
                 f"{site} ({size}): it would allow one of its records to be published. Use at "
                 f"most {1 / (10 * size):.0e}"
             )
+    asked = cohort_size(settings.training, len(sizes))
+    if asked > len(sizes):
+        raise ConfigurationError(f"training.cohort={asked}: there are only {len(sizes)} sites")
     wanted = settings.training.min_replies
-    if wanted != "all" and wanted > len(sizes):
-        raise ConfigurationError(
-            f"training.min_replies={wanted}: there are only {len(sizes)} sites"
-        )
+    if wanted != "all" and wanted > asked:
+        raise ConfigurationError(f"training.min_replies={wanted}: a round asks only {asked} sites")
 
 
 def unable(training: Training, privacy: RecordPrivacy | NoPrivacy, limits: Limits) -> Reason | None:
@@ -114,6 +136,7 @@ def _within(privacy: RecordPrivacy | NoPrivacy, limits: Limits | None) -> Record
 
 def _round_plan(
     training: Training,
+    rounds: int,
     privacy: RecordPrivacy | NoPrivacy,
     declared: int,
     limits: Limits | None,
@@ -137,7 +160,7 @@ def _round_plan(
         privacy.epsilon,
         privacy.delta,
         rate,
-        training.rounds * training.local_steps,
+        rounds * training.local_steps,
         cache=cache / "noise",
     )
     return replace(

@@ -1,8 +1,8 @@
 """The round loop: ask the cohort, combine what comes back, hand on the next weights."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from server.replies import sort_replies
+from server.shown import ShownGrid
 from strategies.memory import Memory, recall, remembered
 from strategies.records import from_record, to_record
 from tacit.errors import TooFewSitesError
@@ -40,6 +41,10 @@ class RunPlan:
         What the run may cost each site, at one δ; infinite and 0 without privacy.
     min_replies
         Fewest replies with which a round counts.
+    cohort
+        Sites of a round; None for all.
+    most_rounds
+        In how many rounds a site takes part at most; None for all.
     timeout
         Seconds after which a missing reply is a failure; None to wait.
     """
@@ -53,6 +58,17 @@ class RunPlan:
     delta: float
     min_replies: int
     timeout: float | None = None
+    cohort: int | None = None
+    most_rounds: int | None = None
+
+    @property
+    def rounds_of_a_site(self) -> int:
+        """In how many rounds a site takes part at most: what it sets aside and what σ is for."""
+        return self.rounds if self.most_rounds is None else self.most_rounds
+
+    def among(self, sites: Collection[str]) -> "RunPlan":
+        """Return the plan for some of its sites."""
+        return replace(self, sites={site: self.sites[site] for site in sites})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +104,7 @@ def run_rounds(
     names: Mapping[int, str],
     state: State,
     on_round: Callable[[State, RoundOutcome], None],
-    who: Callable[[], tuple[RunPlan, Mapping[int, str]]] | None = None,
+    who: Callable[[int], tuple[RunPlan, Mapping[int, str]]] | None = None,
 ) -> State:
     """Run the rounds that are left.
 
@@ -107,8 +123,8 @@ def run_rounds(
     on_round
         Called after every complete round: it records and shows.
     who
-        Asked before every round for the plan and the names as they are by then: sites may come
-        late. None where they stay as they are.
+        Asked before every round, by its number, for the plan and the names of those that take part
+        in it: sites may come late, or be drawn. None where they stay as they are.
 
     Raises
     ------
@@ -119,7 +135,7 @@ def run_rounds(
     recall(strategy, state.memory)
     while state.round < plan.rounds:
         if who is not None:
-            plan, names = who()
+            plan, names = who(state.round + 1)
         state, outcome = _round(grid, strategy, plan, names, state)
         on_round(state, outcome)
     return state
@@ -173,7 +189,8 @@ def _requests(
     number: int,
 ) -> list[Message]:
     """Let the strategy address the cohort, then give each site its own plan."""
-    messages = strategy.configure_train(number, to_record(state.weights), ConfigRecord(), grid)
+    shown = ShownGrid(grid, list(names))
+    messages = strategy.configure_train(number, to_record(state.weights), ConfigRecord(), shown)
     addressed = []
     # Sites that are asked the same are sent the same object: in one process it is read once.
     configs: dict[TrainRequest, ConfigRecord] = {}

@@ -13,6 +13,7 @@ from client.allowed import Allowed
 from client.app import build_client_app
 from client.site import Site, seeded_streams, system_streams
 from server.rounds import RunPlan
+from simulations.availability import lossy
 from simulations.experiment import Arm, Experiment, noise_seed
 from simulations.flower import identity_kept
 from simulations.grid import LocalGrid, loop_engine
@@ -81,7 +82,8 @@ class LocalCohort:
         self, plan: RunPlan, rounds: int, sites: Collection[str] | None = None
     ) -> Mapping[str, Sequence[Event]]:
         """Give what each ledger says was charged."""
-        return {site: self.ledgers[site].spent_events(plan.run) for site in sites or self.ledgers}
+        chosen = self.ledgers if sites is None else sites
+        return {site: self.ledgers[site].spent_events(plan.run) for site in chosen}
 
     def close_run(self, run: str) -> None:
         """End a run at every site: what it reserved and did not charge is free again."""
@@ -121,6 +123,8 @@ def in_process(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Local
         if experiment.settings.engine.kind is not EngineKind.LOOP:
             private = isinstance(arm.privacy, RecordPrivacy)
             engine = stacked_engine(engine, sites, together, private=private)
+        if not arm.key and not experiment.settings.availability.perfect:
+            engine = lossy(engine, experiment.settings.availability, experiment.settings.seed)
         grid = LocalGrid(sites, engine)
         yield LocalCohort(grid, grid.names, ledgers, together)
 

@@ -170,6 +170,7 @@ def _alone(experiment: Experiment, site: str) -> Arm:
     arm = _baseline(experiment, f"alone-{site}", experiment.settings.baselines.alone)
     return replace(
         arm,
+        training=replace(arm.training, cohort="all"),
         rows={site: arm.rows[site]},
         declared_sizes={site: arm.declared_sizes[site]},
     )
@@ -184,6 +185,7 @@ def _pooled(experiment: Experiment) -> Arm:
     arm = _baseline(experiment, POOLED, experiment.settings.baselines.pooled)
     return replace(
         arm,
+        training=replace(arm.training, cohort="all"),
         rows={POOLED: Examples.together(list(arm.rows.values()))},
         declared_sizes={POOLED: sum(arm.declared_sizes.values())},
         privacy=NoPrivacy("none"),

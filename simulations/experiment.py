@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from server.planning import check_sizes, plan_run
+from server.planning import check_sizes, cohort_size, plan_run
 from server.rounds import RunPlan
 from simulations.evaluation import Measured, measure, predict
 from strategies.build import build_strategy, by_itself
@@ -73,7 +73,8 @@ def prepare(
     check_sites(data, domain.card)
     check_inputs(data, domain)
     # Every training makes its own; here it is only checked.
-    check_run(build_strategy(settings.strategy), settings, len(sizes))
+    asked = cohort_size(settings.training, len(sizes))
+    check_run(build_strategy(settings.strategy), settings, asked)
     prepared = prepare_model(settings, domain, on_pretraining)
     return Experiment(
         prepared.settings,

@@ -7,8 +7,8 @@ from flwr.serverapp import Grid
 
 from simulations.flower import SERVER_NODE, Run, become_server, name_message, site_context
 
-Engine = Callable[[Sequence[tuple[Message, str]]], list[Message]]
-"""Answers messages, each with the site that it is for, in their order."""
+Engine = Callable[[Sequence[tuple[Message, str]]], Sequence[Message | None]]
+"""Answers messages, each with the site that it is for, in their order; None where nothing comes."""
 
 
 def loop_engine(app: Callable[[Message, Context], Message]) -> Engine:
@@ -71,7 +71,9 @@ class LocalGrid(Grid):
             name_message(message, f"message-{self._sent}")
             cohort.append((message, self.names[node]))
         ids = [message.metadata.message_id for message, _ in cohort]
-        self._replies.update(zip(ids, self._engine(cohort), strict=True))
+        for name, reply in zip(ids, self._engine(cohort), strict=True):
+            if reply is not None:
+                self._replies[name] = reply
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:

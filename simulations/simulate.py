@@ -95,6 +95,9 @@ def simulate(
                 notes = [note for note in (ended, cohort.note) if note]
                 _, state = load_checkpoint(path / directory.CHECKPOINT)
                 spent = cohort.spent(plan, state.round)
+                if plan.cohort is not None:
+                    # Of very many sites few may have been drawn: the others spent nothing.
+                    spent = {site: events for site, events in spent.items() if events}
             beside = (
                 compare(experiment, start.weights, path / directory.COMPARE, progress.step)
                 if settings.compare
@@ -169,15 +172,17 @@ class _Recorder:
             loss=measured.loss,
             loss_on=HELD_OUT,
             evaluation=measured.evaluation,
-            epsilon=self._spent(outcome.round),
+            epsilon=self._spent(outcome),
         )
 
-    def _spent(self, rounds: int) -> dict[str, float] | None:
+    def _spent(self, outcome: RoundOutcome) -> dict[str, float] | None:
+        """Return ε so far: of all sites or, where sites are drawn, of the round's."""
         if self._privacy is None:
             return None
+        drawn = None if self._plan.cohort is None else (*outcome.replied, *outcome.failed)
         return {
             site: self._epsilons[site][sum(steps_of(event) for event in events)]
-            for site, events in self._cohort.spent(self._plan, rounds).items()
+            for site, events in self._cohort.spent(self._plan, outcome.round, drawn).items()
         }
 
 

@@ -67,9 +67,9 @@ class StackedEngine:
         self._together = together
         self._cohorts = cohorts
 
-    def __call__(self, cohort: Sequence[tuple[Message, str]]) -> list[Message]:
+    def __call__(self, cohort: Sequence[tuple[Message, str]]) -> list[Message | None]:
         """Answer messages in their order."""
-        replies: dict[int, Message] = {}
+        replies: dict[int, Message | None] = {}
         work: dict[int, tuple[Site, Message, Admitted]] = {}
         read = _read_once()
         with self._together():

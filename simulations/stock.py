@@ -61,7 +61,7 @@ class DistantCohort:
         """Give what each site charges when it is asked for every round: the most it can be."""
         return {
             site: with_steps(plan.sites[site].event(), rounds * plan.sites[site].steps)
-            for site in sites or plan.sites
+            for site in (plan.sites if sites is None else sites)
         }
 
 

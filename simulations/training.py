@@ -1,6 +1,7 @@
 """One training: the sites set the run aside, then both Flower apps do the rounds that are left."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from server.app import build_server_app
@@ -8,6 +9,7 @@ from server.checkpoint import load_checkpoint
 from server.enrolment import reserve
 from server.rounds import RoundOutcome, RunPlan, State
 from simulations.cohort import Cohort
+from simulations.draw import Draw
 from simulations.experiment import Arm, Experiment, strategy_of
 from simulations.flower import server_context
 from strategies.build import build_strategy
@@ -89,7 +91,34 @@ def train(
     TooFewSitesError
         Too few sites take part, or a round had too few replies.
     """
-    reserve(cohort.grid, plan, cohort.names)
+    who = None
+    if plan.cohort is None:
+        reserve(cohort.grid, plan, cohort.names)
+    else:
+        who = _Drawn(plan, cohort, experiment.settings.seed)
     strategy = build_strategy(strategy_of(arm, experiment))
-    app = build_server_app(strategy, plan, cohort.names, start, on_round)
+    app = build_server_app(strategy, plan, cohort.names, start, on_round, who)
     app(cohort.grid, server_context())
+
+
+class _Drawn:
+    """Draws the sites of a round; each sets its run aside before it takes part for the first time.
+
+    A hundred thousand sites need not be asked for twenty rounds of a thousand.
+    """
+
+    def __init__(self, plan: RunPlan, cohort: Cohort, seed: int) -> None:
+        self._plan = plan
+        self._cohort = cohort
+        self._draw = Draw(list(cohort.names), plan.cohort or len(plan.sites), seed)
+        self._reserved: set[int] = set()
+
+    def __call__(self, number: int) -> tuple[RunPlan, Mapping[int, str]]:
+        names = {node: self._cohort.names[node] for node in self._draw.cohort(number)}
+        plan = self._plan.among(names.values())
+        new = {node: site for node, site in names.items() if node not in self._reserved}
+        if new:
+            # A site that refuses refuses its round too; how many that are is the round's to say.
+            reserve(self._cohort.grid, replace(plan.among(new.values()), min_replies=0), new)
+            self._reserved |= new.keys()
+        return plan, names

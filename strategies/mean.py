@@ -6,10 +6,10 @@ from typing import cast
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
-from flwr.serverapp.exception import InconsistentMessageReplies
 
 from strategies.live import LiveArray
 from strategies.records import numbers_of
+from tacit.errors import TacitError
 from tacit.messages import ARRAYS, METRICS
 
 
@@ -29,7 +29,7 @@ class FedAvg(flower.FedAvg):
 
         Raises
         ------
-        InconsistentMessageReplies
+        TacitError
             Two replies have not the same weights.
         """
         contents = [message.content for message in replies if message.has_content()]
@@ -39,7 +39,7 @@ class FedAvg(flower.FedAvg):
         shares = [size / sum(sizes) for size in sizes]
         models = [cast(ArrayRecord, content[ARRAYS]) for content in contents]
         if any(model.keys() != models[0].keys() for model in models):
-            raise InconsistentMessageReplies("replies have not the same weights")
+            raise TacitError("replies have not the same weights")
         mean = ArrayRecord()
         for name in list(models[0]):
             mean[name] = _weighted_sum([model.pop(name) for model in models], shares)

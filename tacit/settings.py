@@ -66,8 +66,10 @@ class Training:
         Step size at the site.
     optimizer
         What a site makes of a step's gradient; its state begins anew in every round.
+    cohort
+        How many sites take part in a round, drawn so that all take part equally often, or 'all'.
     min_replies
-        Fewest replies with which a round counts, or 'all'.
+        Fewest replies with which a round counts, or 'all' of the cohort.
     """
 
     rounds: Count
@@ -75,6 +77,7 @@ class Training:
     batch_size: Count | Literal["full"]
     learning_rate: Positive
     optimizer: LocalOptimizer = LocalOptimizer.SGD
+    cohort: Count | Literal["all"] = "all"
     min_replies: Count | Literal["all"] = "all"
 
 
@@ -167,6 +170,53 @@ class EngineSettings:
     threads: Count = 1
 
 
+class DelayKind(StrEnum):
+    """How long simulated sites take to reply."""
+
+    NONE = "none"
+    """No time at all."""
+    EXPONENTIAL = "exponential"
+    LOGNORMAL = "lognormal"
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True)
+class Availability:
+    """Which of a round's sites are there, and which reply in time: simulation only.
+
+    Parameters
+    ----------
+    dropout
+        Chance that a site is not reached in a round: it is charged nothing.
+    delay
+        Distribution of the time that a site takes.
+    delay_mean
+        Its mean, in simulated seconds.
+    delay_spread
+        Standard deviation of the delay's logarithm, where it is log-normal.
+    deadline
+        Simulated seconds after which a reply is too late: the site is charged and its update lost.
+    """
+
+    dropout: Annotated[float, Field(ge=0, lt=1, strict=True)] = 0.0
+    delay: DelayKind = DelayKind.NONE
+    delay_mean: Positive = 1.0
+    delay_spread: Positive = 1.0
+    deadline: Positive | None = None
+
+    def __post_init__(self) -> None:
+        if (self.delay is DelayKind.NONE) != (self.deadline is None):
+            raise ValueError(
+                f"delay={self.delay.value} and deadline={self.deadline} go together: a delay does "
+                "nothing without a deadline, nor a deadline without a delay"
+            )
+
+    @property
+    def perfect(self) -> bool:
+        """Whether every site of a round replies."""
+        return not self.dropout and self.deadline is None
+
+
 @with_config(_STRICT)
 @dataclass(frozen=True)
 class BaselineTraining:
@@ -222,11 +272,17 @@ class Settings:
     privacy: Privacy
     engine: EngineSettings
     baselines: Baselines
+    availability: Availability = field(default_factory=Availability)
     compare: bool = False
     cache: str | None = None
     run: RunSettings = field(default_factory=RunSettings)
 
     def __post_init__(self) -> None:
+        if not self.availability.perfect and self.training.min_replies == "all":
+            raise ValueError(
+                "training.min_replies=all: with availability.dropout or availability.deadline some "
+                "replies are missing: set the fewest with which a round counts"
+            )
         if isinstance(self.privacy, RecordPrivacy) and self.privacy.unit is not Unit.RECORD:
             raise ValueError(
                 f"privacy.unit={self.privacy.unit.value} needs a domain whose rows name a person, "

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
-from flwr.serverapp.exception import InconsistentMessageReplies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulations.grid import LocalGrid, loop_engine
 from strategies.mean import FedAvg
 from strategies.records import from_record, to_record
+from tacit.errors import TacitError
 from tacit.messages import ARRAYS, METRICS, WEIGHT
 
 
@@ -56,7 +56,7 @@ def test_nobody_replied():
 
 
 def test_other_weights_than_the_first_sites_are_found():
-    with pytest.raises(InconsistentMessageReplies):
+    with pytest.raises(TacitError, match="same weights"):
         FedAvg().aggregate_train(
             1, replies_of([{"w": np.ones(1, np.float32)}, {"v": np.ones(1, np.float32)}], [1, 1])
         )

@@ -1,0 +1,61 @@
+"""A grid of which a strategy sees only the nodes of one round."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+
+class ShownGrid(Grid):
+    """Another grid with fewer nodes: Flower's strategies address every node that they see.
+
+    Parameters
+    ----------
+    grid
+        Does everything else.
+    nodes
+        Those that are shown.
+    """
+
+    def __init__(self, grid: Grid, nodes: Collection[int]) -> None:
+        self._grid = grid
+        self._nodes = nodes
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes that are shown."""
+        return list(self._nodes)
+
+    def set_run(self, run: Any) -> None:
+        """Take another run's description."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Any:
+        """The run's description."""
+        return self._grid.run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Make a message to a node."""
+        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages; return their ids."""
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Hand out the replies that are there."""
+        return self._grid.pull_messages(message_ids)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Send messages and return the replies."""
+        return self._grid.send_and_receive(messages, timeout=timeout)
