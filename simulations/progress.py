@@ -1,6 +1,7 @@
 """What a person sees while a simulation works, and the tables at its end."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -9,14 +10,27 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from tacit.runs.evaluation import ALL
 from tacit.runs.guarantee import format_epsilon
+from tacit.runs.many import LISTED, SPREAD, Spread, count_of, rows_of, spread
 from tacit.runs.results import Results, Round
 from tacit.runs.summary import LOSS_ON, learns_nothing
 from tacit.runs.sweep import SweepRow
-from tacit.runs.terminal import SPENDING, closing, plain_table, plainly, say, spending_cells
+from tacit.runs.terminal import (
+    SPENDING,
+    closing,
+    plain_table,
+    plainly,
+    rows_of_spread,
+    say,
+    spending_cells,
+    spending_spread,
+)
 
 LINES: Final = 10
 """Lines that a part of the work leaves in a file, at most."""
+NAMED: Final = 3
+"""Sites that a line names, at most."""
 
 
 class _TwoLines(Progress):
@@ -87,8 +101,10 @@ class LiveProgress:
         if line.epsilon and budget is not None:
             spent = max(line.epsilon.values())
             parts.append(f"ε {format_epsilon(spent)} of {format_epsilon(budget)}")
-        if line.failed:
+        if 0 < len(line.failed) <= NAMED:
             parts.append("missing: " + ", ".join(f"{s} ({r})" for s, r in line.failed.items()))
+        elif line.failed:
+            parts.append(f"missing: {len(line.failed):,} sites")
         self.step("round", line.round, rounds, "  ".join(parts))
 
     def _left(self) -> str:
@@ -98,21 +114,28 @@ class LiveProgress:
 
 
 def final_table(results: Results, report: Path, console: Console) -> None:
-    """Print a row for each site, what was measured beside the run, and where the report is."""
+    """Print a row for each site, what was measured beside the run, and where the report is.
+
+    Of very many sites the worst have a row, or what they share has one.
+    """
     found = results.evaluation
     guarantee = results.privacy.guarantees[0] if results.privacy else None
     nothing = learns_nothing(results)
     baseline = nothing.name.removesuffix(" class") if nothing else "–"
     where = "held-out rows (simulation only)" if results.simulation else "public rows"
     table = plain_table("site", "test rows", found.metric, baseline, *SPENDING)
-    for site in found.sites:
+    for site in rows_of(found):
         table.add_row(
             site,
             str(results.test_records[site]),
             _figure(found.value(site)),
             _figure(nothing.evaluation.value(site) if nothing else None),
-            *spending_cells(guarantee.sites[site] if guarantee else None),
+            *spending_cells(guarantee.sites.get(site) if guarantee else None),
         )
+    if count_of(results) > LISTED:
+        table.add_section()
+        for cells in _rows_of_many(results):
+            table.add_row(*cells)
     table.add_section()
     table.add_row(
         "mean of sites",
@@ -143,6 +166,26 @@ def final_table(results: Results, report: Path, console: Console) -> None:
             "same records, with an ε of their own or none.",
         )
     closing(results, report, console)
+
+
+def _rows_of_many(results: Results) -> list[tuple[str, ...]]:
+    """Return how the figures of very many sites spread: one row where all are alike."""
+    found = results.evaluation
+    guarantee = results.privacy.guarantees[0] if results.privacy else None
+    nothing = learns_nothing(results)
+    # Without sites of their own all have the figure of all together.
+    values = spread([found.value(site) for site in found.sites] or [found.pooled])
+    base = spread(nothing.evaluation.value(site) for site in found.sites) if nothing else None
+    spent = spending_spread(guarantee.sites.values() if guarantee else ())
+    rows = str(results.test_records.get(ALL, ""))
+    cells = zip(_cells(values), _cells(base), spent, strict=True)
+    return rows_of_spread(
+        f"{count_of(results):,} sites", [(rows, own, other, *cost) for own, other, cost in cells]
+    )
+
+
+def _cells(of: Spread | None) -> list[str]:
+    return [_figure(value) for value in (astuple(of) if of else (None,) * len(SPREAD))]
 
 
 def sweep_table(rows: Sequence[SweepRow], page: Path, console: Console) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from tacit.runs.many import LISTED, WORST
 from tacit.runs.results import Results, Round
 
 
@@ -38,10 +39,36 @@ class Attendance:
 def attendance(results: Results, history: Sequence[Round]) -> tuple[Attendance, ...]:
     """Count the rounds of each site: those of the results, and all others that were ever asked."""
     rounds = [line for line in history if line.round > 0]
+    replied = Counter(chain.from_iterable(line.replied for line in rounds))
+    reasons: dict[str, Counter[str]] = {}
+    for line in rounds:
+        for site, reason in line.failed.items():
+            reasons.setdefault(site, Counter())[reason] += 1
     asked = chain.from_iterable((*line.replied, *line.failed) for line in rounds)
     found = []
     for site in dict.fromkeys((*results.evaluation.sites, *asked)):
-        replied = sum(site in line.replied for line in rounds)
-        reasons = Counter(line.failed[site] for line in rounds if site in line.failed)
-        found.append(Attendance(site, replied, reasons, len(rounds) - replied - reasons.total()))
+        why = reasons.get(site, Counter())
+        missed = len(rounds) - replied[site] - why.total()
+        found.append(Attendance(site, replied[site], why, missed))
     return tuple(found)
+
+
+def attendance_rows(found: Sequence[Attendance]) -> tuple[Attendance, ...]:
+    """Return a row for each site or, of very many, those that missed most and one for the rest.
+
+    The row for the rest has the sums of their rounds.
+    """
+    if len(found) <= LISTED:
+        return tuple(found)
+    ordered = sorted(found, key=lambda each: (-each.missing, -each.not_asked))
+    rest = ordered[WORST:]
+    reasons: Counter[str] = Counter()
+    for each in rest:
+        reasons.update(each.reasons)
+    together = Attendance(
+        f"{len(rest):,} other sites, together",
+        sum(each.replied for each in rest),
+        reasons,
+        sum(each.not_asked for each in rest),
+    )
+    return (*ordered[:WORST], together)

@@ -2,7 +2,8 @@
 
 A site keeps its colour and marker through all figures (Okabe and Ito 2008, told apart with every
 kind of colour vision). Above `len(SERIES)` sites they share one, and above `LISTED` a figure with a
-row a site shows the rows that matter most; the tables of the report always show all.
+row a site shows the rows that matter most. Of very many sites (`tacit.runs.many`) a band or a
+histogram is drawn.
 """
 
 import math
@@ -16,6 +17,7 @@ from tacit.runs.drawing import (
     MUTED,
     PAPER,
     SERIES,
+    Curve,
     axis_of_rounds,
     axis_of_sites,
     colour,
@@ -26,9 +28,12 @@ from tacit.runs.drawing import (
     marker,
     short,
 )
-from tacit.runs.evaluation import Direction, Evaluation
+from tacit.runs.evaluation import Evaluation
 from tacit.runs.guarantee import format_epsilon
+from tacit.runs.many import LISTED as MANY
+from tacit.runs.many import spread, worst_first
 from tacit.runs.results import Calibration, Guarantee, Round
+from tacit.runs.spread import band, range_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +66,7 @@ def loss_curve(rounds: Sequence[Round]) -> str:
 
 
 def metric_curve(rounds: Sequence[Round], metric: str, sites: Sequence[str]) -> str:
-    """The metric over rounds: a line a site, and their mean."""
+    """The metric over rounds: a line a site, and their mean; of very many sites, a band."""
     measured = [(line.round, line.evaluation) for line in rounds if line.evaluation is not None]
     curves = {
         site: [
@@ -74,14 +79,19 @@ def metric_curve(rounds: Sequence[Round], metric: str, sites: Sequence[str]) -> 
     mean = [(n, found.mean_of_sites) for n, found in measured if found.mean_of_sites is not None]
 
     def plot(axes: "Axes") -> None:
-        lines(axes, curves, mean)
+        if len(sites) > MANY:
+            band(axes, _by_round(curves))
+        lines(axes, curves if len(sites) <= MANY else {}, mean, "mean" if sites else "every site")
         axis_of_rounds(axes)
 
     return draw("metric", f"{metric} of each site over the rounds, and mean", plot)
 
 
 def epsilon_curve(rounds: Sequence[Round], sites: Sequence[str]) -> str:
-    """ε spent after each round, at each site; one line where all sites spend the same."""
+    """ε spent after each round, at each site; one line where all sites spend the same.
+
+    Of very many sites that do not, a band.
+    """
     curves = {
         site: [
             (line.round, line.epsilon[site])
@@ -96,6 +106,8 @@ def epsilon_curve(rounds: Sequence[Round], sites: Sequence[str]) -> str:
     def plot(axes: "Axes") -> None:
         if alike:
             lines(axes, {}, first, "every site")
+        elif len(sites) > MANY:
+            band(axes, _by_round(curves))
         else:
             lines(axes, curves, [])
         axis_of_rounds(axes)
@@ -205,7 +217,8 @@ def reliability(calibration: Calibration) -> str:
 def rows_of_models(rows: Sequence[Row], sites: Sequence[str]) -> str:
     """A row a model: the mean of sites as a bar, and on it a mark a site.
 
-    Each site has a height of its own within a row, so that no mark hides another.
+    Each site has a height of its own within a row, so that no mark hides another. Very many sites
+    are a line: their range, and thick their quartiles.
     """
     labels = [
         textwrap.fill(row.label + ("" if row.private else NO_PROMISE), LONGEST_LINE) for row in rows
@@ -221,7 +234,10 @@ def rows_of_models(rows: Sequence[Row], sites: Sequence[str]) -> str:
             if (mean := found.mean_of_sites) is not None:
                 ends = (number - 0.17 / pitch, number + 0.17 / pitch)
                 axes.plot((mean, mean), ends, color=INK, linewidth=2.5)
-            for place, site in enumerate(sites):
+            known = spread(found.value(site) for site in sites)
+            if len(sites) > MANY and known is not None:
+                range_line(axes, known, number)
+            for place, site in enumerate(sites if len(sites) <= MANY else ()):
                 if (value := found.value(site)) is not None:
                     height = number + apart / pitch * (place - (len(sites) - 1) / 2)
                     axes.plot(value, height, **marker(site, sites), markersize=6, zorder=3)
@@ -250,44 +266,18 @@ def rows_of_models(rows: Sequence[Row], sites: Sequence[str]) -> str:
     )
 
 
-def epsilon_against_metric(points: Sequence[tuple[float, float, float]], metric: str) -> str:
-    """A sweep: `points` are (ε, mean of sites, worst site), all finite."""
-    ordered = sorted(points)
-
-    def plot(axes: "Axes") -> None:
-        epsilons = [point[0] for point in ordered]
-        for column, label, fill in ((1, "mean of sites", SERIES[0]), (2, "worst site", PAPER)):
-            values = [point[column] for point in ordered]
-            axes.plot(
-                epsilons,
-                values,
-                color=SERIES[0],
-                linestyle="-" if column == 1 else ":",
-                marker="o",
-                markerfacecolor=fill,
-                label=label,
-            )
-        axes.set_xscale("log")
-        axes.set_xticks(epsilons, [format_epsilon(epsilon) for epsilon in epsilons])
-        axes.set_xticks([], minor=True)
-        axes.set_xlabel("largest ε of a site")
-        axes.set_ylabel(metric)
-        axes.legend()
-
-    return draw("sweep", f"{metric} against ε", plot, height=3.0)
-
-
 def worst_sites(found: Evaluation) -> list[str]:
     """All sites in their order, or the `LISTED` worst where there are more."""
-    if len(found.sites) <= LISTED:
-        return list(found.sites)
-    sign = 1 if found.direction is Direction.MAXIMIZE else -1
+    return list(found.sites) if len(found.sites) <= LISTED else worst_first(found)[:LISTED]
 
-    def badness(site: str) -> float:
-        value = found.value(site)
-        return math.inf if value is None else sign * value
 
-    return sorted(found.sites, key=badness)[:LISTED]
+def _by_round(curves: Mapping[str, Curve]) -> list[tuple[int, list[float]]]:
+    """Turn a curve a site into the values of all sites, round by round."""
+    found: dict[int, list[float]] = {}
+    for curve in curves.values():
+        for number, value in curve:
+            found.setdefault(number, []).append(value)
+    return sorted(found.items())
 
 
 def _wilson(share: float, count: int) -> tuple[float, float]:

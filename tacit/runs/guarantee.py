@@ -126,7 +126,7 @@ def _bound(guarantee: Guarantee, *, test_data: bool) -> str:
         )
     if exposed:
         sentences.append(
-            f"At {_join(exposed)} ε is infinite: there is no privacy guarantee at "
+            f"At {_sites(exposed)} ε is infinite: there is no privacy guarantee at "
             f"{'this site' if len(exposed) == 1 else 'these sites'}."
         )
     return " ".join(sentences)
@@ -137,11 +137,10 @@ def _epsilons(by_site: Mapping[str, float]) -> str:
         return "ε = " + _join(
             [f"{format_epsilon(epsilon)} at {site}" for site, epsilon in by_site.items()]
         )
-    low, high = min(by_site.values()), max(by_site.values())
-    return (
-        f"ε from {format_epsilon(low)} to {format_epsilon(high)} at {len(by_site)} sites; "
-        "the table gives each"
-    )
+    low, high = (format_epsilon(pick(by_site.values())) for pick in (min, max))
+    if low == high:
+        return f"ε = {high} at each of {len(by_site):,} sites"
+    return f"ε from {low} to {high} at {len(by_site):,} sites; the table gives the largest first"
 
 
 def _meaning(guarantee: Guarantee) -> str:
@@ -221,6 +220,10 @@ def _not_protected(
             "that made it."
         )
     return tuple(items)
+
+
+def _sites(names: list[str]) -> str:
+    return _join(names) if len(names) <= LISTED_SITES else f"{len(names):,} sites"
 
 
 def _join(words: list[str]) -> str:

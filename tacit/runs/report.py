@@ -4,20 +4,33 @@ It is made from results.json, history.jsonl and config.yaml alone, so it can be 
 time, and equal input gives equal bytes.
 """
 
+import math
 from pathlib import Path
+from typing import Final
 
 from tacit.errors import RunDirectoryError
 from tacit.runs import figures
-from tacit.runs.attendance import attendance
+from tacit.runs.attendance import attendance, attendance_rows
 from tacit.runs.encoding import write_text
 from tacit.runs.guarantee import (
     NO_GUARANTEE,
     SIMULATED_NOISE,
     TEST_DATA,
+    format_epsilon,
     guarantee_in_words,
 )
+from tacit.runs.many import LISTED as MANY
+from tacit.runs.many import (
+    over_sites,
+    reasons_in_words,
+    rows_of,
+    spending_left_out,
+    spending_rows,
+    took_part,
+)
 from tacit.runs.page import Figure, figure, metric_title, template
-from tacit.runs.results import Results, Round, read, read_history
+from tacit.runs.results import Guarantee, Results, Round, read, read_history
+from tacit.runs.spread import histogram
 from tacit.runs.summary import (
     LOSS_ON,
     facts,
@@ -28,6 +41,9 @@ from tacit.runs.summary import (
     where,
     why_unmeasured,
 )
+
+NOTES: Final = 20
+"""Notes that stand in a report; results.json has all."""
 
 
 def write_report(run: Path) -> Path:
@@ -59,9 +75,15 @@ def render(results: Results, history: tuple[Round, ...], config: str) -> str:
         facts=facts(results, history),
         unmeasured=unmeasured,
         learned=[] if unmeasured else _learned_figures(results, history),
-        attendance=[] if results.simulation else attendance(results, history),
+        attendance=[] if results.simulation else attendance_rows(attendance(results, history)),
         spent=_spending_figures(results, history),
         compared=_comparison_figure(results),
+        taking_part=took_part(results),
+        table_sites=rows_of(results.evaluation),
+        over_sites=over_sites(results),
+        spending_rows=spending_rows,
+        spending_left_out=spending_left_out,
+        reasons_in_words=reasons_in_words,
         rows=models(results),
         verdicts=verdicts(results),
         where=where(results),
@@ -78,6 +100,8 @@ def render(results: Results, history: tuple[Round, ...], config: str) -> str:
         simulated_noise=SIMULATED_NOISE,
         test_data=TEST_DATA,
         missing=[line for line in history if line.failed],
+        notes=results.notes[:NOTES],
+        notes_left_out=max(0, len(results.notes) - NOTES),
     )
 
 
@@ -98,25 +122,11 @@ def _learned_figures(results: Results, history: tuple[Round, ...]) -> list[Figur
             figure(
                 f"{title} by round",
                 figures.metric_curve(history, found.metric, sites),
-                f"Measured {where(results)}. Few test records make a line jump.",
+                f"{_band(sites)}Measured {where(results)}. Few test records make a line jump.",
             )
         )
-    nothing = learns_nothing(results)
-    shown = figures.worst_sites(found)
-    caption = "The final model" + (f", beside each site's {nothing.name} (bar)" if nothing else "")
-    if found.metric == "accuracy" and results.test_records:
-        caption += "; the thin line is the 95 % interval that the number of test records allows"
-    if len(shown) < len(sites):
-        caption += f"; the {len(shown)} worst of {len(sites)} sites"
-    made.append(
-        figure(
-            f"{title} by site",
-            figures.metric_rows(
-                found, nothing.evaluation if nothing else None, results.test_records
-            ),
-            f"{caption}. Measured {where(results)}.",
-        )
-    )
+    if sites:
+        made.append(_by_site(results))
     overall = results.calibration.sites.get("all") if results.calibration else None
     if overall is not None and overall.bins:
         made.append(
@@ -131,34 +141,86 @@ def _learned_figures(results: Results, history: tuple[Round, ...]) -> list[Figur
     return made
 
 
+def _by_site(results: Results) -> Figure:
+    found, nothing = results.evaluation, learns_nothing(results)
+    title, sites = metric_title(found.metric), list(found.sites)
+    if len(sites) > MANY:
+        values = [value for site in sites if (value := found.value(site)) is not None]
+        return figure(
+            f"{title} over {len(sites):,} sites",
+            histogram("sites", found.metric, values),
+            f"How many sites have which value with the final model. Measured {where(results)}.",
+        )
+    shown = figures.worst_sites(found)
+    caption = "The final model" + (f", beside each site's {nothing.name} (bar)" if nothing else "")
+    if found.metric == "accuracy" and results.test_records:
+        caption += "; the thin line is the 95 % interval that the number of test records allows"
+    if len(shown) < len(sites):
+        caption += f"; the {len(shown)} worst of {len(sites)} sites"
+    return figure(
+        f"{title} by site",
+        figures.metric_rows(found, nothing.evaluation if nothing else None, results.test_records),
+        f"{caption}. Measured {where(results)}.",
+    )
+
+
 def _spending_figures(results: Results, history: tuple[Round, ...]) -> list[Figure]:
     if results.privacy is None:
         return []
     headline = results.privacy.guarantees[0]
     sites = list(headline.sites)
-    made = [
-        figure(
-            "ε by site",
-            figures.epsilon_bars(headline, sites),
-            f"At δ = {headline.delta:g} per {headline.unit}; the line is the site's budget for "
-            "this run."
-            + (
-                f" The {figures.LISTED} largest of {len(sites)}."
-                if len(sites) > figures.LISTED
-                else ""
-            ),
-        )
-    ]
+    made = [] if (found := _epsilon_by_site(headline)) is None else [found]
     if any(line.epsilon for line in history):
         spent = "has spent" if results.simulation else "had been asked for"
         made.append(
             figure(
                 "ε by round",
                 figures.epsilon_curve(history, sites),
-                f"What each site {spent} after each round, by the same accountant.",
+                f"{_band(sites)}What each site {spent} after each round, by the same accountant.",
             )
         )
     return made
+
+
+def _epsilon_by_site(headline: Guarantee) -> Figure | None:
+    """Draw ε against the budget; of very many sites how they differ, and nothing where not."""
+    sites = list(headline.sites)
+    at = f"At δ = {headline.delta:g} per {headline.unit}"
+    if len(sites) <= MANY:
+        return figure(
+            "ε by site",
+            figures.epsilon_bars(headline, sites),
+            f"{at}; the line is the site's budget for this run."
+            + (
+                f" The {figures.LISTED} largest of {len(sites)}."
+                if len(sites) > figures.LISTED
+                else ""
+            ),
+        )
+    finite = [each.epsilon for each in headline.sites.values() if math.isfinite(each.epsilon)]
+    if len(set(map(format_epsilon, finite))) < 2:
+        return None
+    return figure(
+        f"ε over {len(sites):,} sites",
+        histogram("budget", "ε", finite),
+        f"{at}: how many sites spent how much in this run.",
+    )
+
+
+def _marks(results: Results) -> str:
+    """Say how sites are drawn in the row of a model."""
+    if len(results.evaluation.sites) > MANY:
+        return "A thin line goes from the worst to the best site, its thick part over half of them."
+    if not results.evaluation.sites:
+        return "All sites share one test set."
+    return "The sites of a model stand at different heights only to be told apart."
+
+
+def _band(sites: list[str]) -> str:
+    """Say how to read a figure of very many sites."""
+    if len(sites) <= MANY:
+        return ""
+    return "Shaded: all sites, and darker the half of them in the middle. "
 
 
 def _comparison_figure(results: Results) -> Figure | None:
@@ -168,6 +230,5 @@ def _comparison_figure(results: Results) -> Figure | None:
     return figure(
         f"{metric_title(results.evaluation.metric)} of each way to get a model",
         figures.rows_of_models(rows, list(results.evaluation.sites)),
-        f"Measured in this run, {where(results)}, the same for all. The sites of a model stand at "
-        "different heights only to be told apart.",
+        f"Measured in this run, {where(results)}, the same for all. {_marks(results)}",
     )

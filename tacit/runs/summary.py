@@ -8,6 +8,7 @@ from typing import Any, Final
 from tacit.runs.attendance import attendance
 from tacit.runs.evaluation import Direction, Evaluation
 from tacit.runs.guarantee import format_epsilon
+from tacit.runs.many import LISTED
 from tacit.runs.page import format_duration, format_figure, metric_title
 from tacit.runs.results import Comparison, Results, Round
 
@@ -122,10 +123,17 @@ def verdicts(results: Results) -> list[str]:
             and (other := row.evaluation.value(site)) is not None
             and _better_by(found, value, other) < 0
         ]
-        where = f"worse at {', '.join(loses)}" if loses else "at no site worse"
+        where = f"; worse at {_named(loses, found)}" if loses else "; at no site worse"
         gain = _gain(found, row.evaluation.mean_of_sites)
-        sentences.append(f"Against “{row.title}”, {gain} in the mean of sites; {where}.")
+        known = where if found.sites else ""  # very many sites are not listed
+        sentences.append(f"Against “{row.title}”, {gain} in the mean of sites{known}.")
     return sentences
+
+
+def _named(sites: Sequence[str], found: Evaluation) -> str:
+    if len(found.sites) <= LISTED:
+        return ", ".join(sites)
+    return f"{len(sites):,} of {len(found.sites):,} sites"
 
 
 def _worth_facts(results: Results) -> list[Fact]:

@@ -5,15 +5,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
 from tacit.errors import ExitCode
+from tacit.runs.drawing import PAPER, SERIES, draw
 from tacit.runs.encoding import encode, write_text
-from tacit.runs.figures import epsilon_against_metric
+from tacit.runs.guarantee import format_epsilon
 from tacit.runs.page import template
 from tacit.runs.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SCHEMA: Final = "tacit/sweep/1"
 
@@ -87,15 +91,46 @@ def _job(row: SweepRow) -> dict[str, Any]:
 
 
 def _figure(rows: Sequence[SweepRow]) -> Markup | None:
-    """ε against the metric, where ε varies and the jobs measured one metric."""
+    """ε against the metric, where ε varies and the jobs measured one metric.
+
+    Where very many sites share one test set there is no worst one: it is the mean.
+    """
     points, metrics = [], set()
     for row in rows:
         found = row.results.evaluation if row.results else None
         if found is None or row.epsilon is None or not math.isfinite(row.epsilon):
             continue
-        if found.mean_of_sites is not None and found.worst_site is not None:
-            points.append((row.epsilon, found.mean_of_sites, found.worst_site.value))
+        if (mean := found.mean_of_sites) is not None:
+            worst = found.worst_site.value if found.worst_site else mean
+            points.append((row.epsilon, mean, worst))
             metrics.add(found.metric)
     if len(metrics) != 1 or len({epsilon for epsilon, _, _ in points}) < 2:
         return None
     return Markup(epsilon_against_metric(points, metrics.pop()))  # made by `drawing`
+
+
+def epsilon_against_metric(points: Sequence[tuple[float, float, float]], metric: str) -> str:
+    """A sweep: `points` are (ε, mean of sites, worst site), all finite."""
+    ordered = sorted(points)
+
+    def plot(axes: "Axes") -> None:
+        epsilons = [point[0] for point in ordered]
+        for column, label, fill in ((1, "mean of sites", SERIES[0]), (2, "worst site", PAPER)):
+            values = [point[column] for point in ordered]
+            axes.plot(
+                epsilons,
+                values,
+                color=SERIES[0],
+                linestyle="-" if column == 1 else ":",
+                marker="o",
+                markerfacecolor=fill,
+                label=label,
+            )
+        axes.set_xscale("log")
+        axes.set_xticks(epsilons, [format_epsilon(epsilon) for epsilon in epsilons])
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel("largest ε of a site")
+        axes.set_ylabel(metric)
+        axes.legend()
+
+    return draw("sweep", f"{metric} against ε", plot, height=3.0)

@@ -1,19 +1,24 @@
 """What stands on a terminal when a run has ended."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import astuple
 from pathlib import Path
+from typing import Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tacit.runs.attendance import attendance
+from tacit.runs.attendance import attendance, attendance_rows
 from tacit.runs.guarantee import TEST_DATA, format_epsilon
+from tacit.runs.many import SPREAD, spread
 from tacit.runs.results import Results, Round, SiteSpending
 from tacit.runs.summary import why_unmeasured
 
 SPENDING = ("ε", "budget", "σ", "steps")
 """Headings of what `spending_cells` returns."""
+NOTES: Final = 20
+"""Notes that are printed, at most."""
 
 
 def deployed_table(
@@ -22,10 +27,17 @@ def deployed_table(
     """Print the rounds and the cost of each site of a deployed run, and where the report is."""
     guarantee = results.privacy.guarantees[0] if results.privacy else None
     table = plain_table("site", "replied", "not asked", "missing", *SPENDING)
-    for each in attendance(results, history):
-        spending = guarantee.sites.get(each.site) if guarantee else None
+    spent = dict(guarantee.sites) if guarantee else {}
+    found = attendance(results, history)
+    rows = attendance_rows(found)
+    for each in rows:
         counts = (str(count) for count in (each.replied, each.not_asked, each.missing))
-        table.add_row(each.site, *counts, *spending_cells(spending))
+        table.add_row(each.site, *counts, *spending_cells(spent.pop(each.site, None)))
+    if len(rows) < len(found):
+        table.add_section()
+        spreads = [("", "", "", *cells) for cells in spending_spread(spent.values())]
+        for row in rows_of_spread("each of them", spreads):
+            table.add_row(*row)
     say(
         console,
         f"\n{results.domain.title}: {results.rounds} of {results.planned_rounds} rounds",
@@ -64,10 +76,37 @@ def spending_cells(spending: SiteSpending | None) -> tuple[str, str, str, str]:
     )
 
 
+def spending_spread(spent: Collection[SiteSpending]) -> list[tuple[str, str, str, str]]:
+    """Write what a run cost many sites, as `SPREAD` names it; without any, without a guarantee."""
+    if not spent:
+        return [spending_cells(None)] * len(SPREAD)
+    lists = zip(
+        *((each.epsilon, each.epsilon_budget, each.noise_multiplier, each.steps) for each in spent),
+        strict=True,
+    )
+    spreads = (astuple(known) for values in lists if (known := spread(values)) is not None)
+    return [
+        (format_epsilon(epsilon), format_epsilon(budget), f"{noise:.4g}", f"{steps:.0f}")
+        for epsilon, budget, noise, steps in zip(*spreads, strict=True)
+    ]
+
+
+def rows_of_spread(title: str, rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Put names before the cells of a spread; one row where all sites are alike."""
+    if len(set(rows)) == 1:
+        return [(title, *rows[0])]
+    return [
+        (f"{title}, {name}" if name == SPREAD[0] else f"  {name}", *cells)
+        for name, cells in zip(SPREAD, rows, strict=True)
+    ]
+
+
 def closing(results: Results, report: Path, console: Console) -> None:
     """Print the notes of a run, and last where its report is."""
-    for note in results.notes:
+    for note in results.notes[:NOTES]:
         say(console, f"note: {note}")
+    if len(results.notes) > NOTES:
+        say(console, f"note: {len(results.notes) - NOTES:,} more are in results.json")
     plainly(console, f"report: {report}")
 
 
