@@ -139,6 +139,10 @@ class EngineKind(StrEnum):
     """A whole cohort in one computation, where the model allows it; else as `LOOP`."""
     LOOP = "loop"
     """One site after another, by Opacus: the reference."""
+    RAY = "ray"
+    """Flower's own simulation, one site a call."""
+    AUTO = "auto"
+    """The faster of `STACKED` and `LOOP`."""
 
 
 @with_config(_STRICT)
@@ -160,6 +164,12 @@ class EngineSettings:
         Static scale of the loss, for fp16.
     threads
         CPU threads of torch; the same number gives the same bits.
+    workers
+        Processes that share the sites of a round; each takes a GPU of its own, where there are.
+    chunk
+        Most sites in one computation, or None for as many as memory holds.
+    chosen
+        What `AUTO` has found to be faster; None until a run has.
     """
 
     kind: EngineKind
@@ -168,6 +178,13 @@ class EngineSettings:
     microbatch: Count | None = None
     loss_scale: Positive = 1.0
     threads: Count = 1
+    workers: Count = 1
+    chunk: Count | None = None
+    chosen: Literal[EngineKind.STACKED, EngineKind.LOOP] | None = None
+
+    def __post_init__(self) -> None:
+        if self.chosen is not None and self.kind is not EngineKind.AUTO:
+            raise ValueError(f"chosen={self.chosen.value} belongs to engine=auto")
 
 
 class DelayKind(StrEnum):

@@ -134,7 +134,7 @@ WRONG = [
     ("model.pretraining.masked_share", 1, "model.pretraining.masked_share=1.0 is out of range"),
     # kinds and other choices
     ("privacy.kind", "client", "privacy: Input tag 'client' found using 'kind'"),
-    ("engine.kind", "ray", "engine.kind=ray: must be 'stacked' or 'loop'"),
+    ("engine.kind", "magic", "engine.kind=magic: must be 'stacked', 'loop', 'ray' or 'auto'"),
     ("engine.precision", "fp8", "engine.precision=fp8: must be 'fp32', 'bf16' or 'fp16'"),
     ("model.train", "some", "model.train=some: must be 'head' or 'all'"),
     ("training.batch_size", 0, "training.batch_size=0: must be at least 1 or 'full'"),
