@@ -1,15 +1,15 @@
 """An experiment made ready: data checked, model built, every site's plan fixed; nothing spent."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from server.planning import check_sizes, cohort_size, plan_run
 from server.rounds import RunPlan
 from simulations.evaluation import Measured, measure, predict
+from simulations.kept import Features, loaded
 from strategies.build import build_strategy, by_itself
 from strategies.limits import check_run
-from tacit.components import make
-from tacit.domains.domain import Domain, Examples, SiteData, check_inputs, check_sites
+from tacit.domains.domain import Examples, SiteData
 from tacit.domains.partitioned import PartitionedSites
 from tacit.experiment import Prepared, prepare_model
 from tacit.models.trainable import Weights, load_trainable
@@ -20,10 +20,13 @@ from tacit.settings import Component, NoiseSource, NoPrivacy, RecordPrivacy, Set
 class Experiment(Prepared):
     """What every training of a run shares: the run itself and the baselines beside it.
 
-    A simulation holds every site's data.
+    A simulation holds every site's data, and in `features` what the frozen part of the model makes
+    of the training rows of a site that has charged for them: that may be kept for the run and, in
+    a sweep, for the next one.
     """
 
     data: Mapping[str, SiteData]
+    features: Features = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,11 @@ def prepare(
     InputError
         Configuration, data, model or weights cannot be used; nothing was spent.
     """
-    domain: Domain = make("domain", settings.domain)
+    held = loaded(settings.domain)
+    domain = held.domain
     sizes = dict(sorted(domain.declared_sizes.items()))
     check_sizes(sizes, settings)
-    data = in_order(domain.load())
-    check_sites(data, domain.card)
-    check_inputs(data, domain)
+    data = held.data
     # Every training makes its own; here it is only checked.
     asked = cohort_size(settings.training, len(sizes))
     check_run(build_strategy(settings.strategy), settings, asked)
@@ -85,12 +87,8 @@ def prepare(
         prepared.compute,
         prepared.cache,
         data,
+        held.features.setdefault((prepared.model_sha256, prepared.compute), {}),
     )
-
-
-def in_order(data: Mapping[str, SiteData]) -> Mapping[str, SiteData]:
-    """Return sites in the order of their names; those on one table are, and are not touched."""
-    return data if isinstance(data, PartitionedSites) else dict(sorted(data.items()))
 
 
 def only(experiment: Experiment, sites: Collection[str]) -> Experiment:
