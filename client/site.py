@@ -13,10 +13,11 @@ from torch import nn
 
 from client import door
 from client.allowed import Allowed
+from client.task import Streams, Task, train_alone
 from strategies.records import Record, from_record, record_in
 from tacit.domains.domain import Examples
 from tacit.errors import ConfigurationError, ModelError, RefusedError
-from tacit.learning.local import Compute, train_round
+from tacit.learning.local import Compute
 from tacit.messages import (
     ARRAYS,
     CONFIG,
@@ -26,21 +27,12 @@ from tacit.messages import (
     TrainRequest,
     request_hash,
 )
-from tacit.models.trainable import (
-    Weights,
-    check_trainable,
-    load_trainable,
-    sha256_of,
-    trainable_weights,
-)
+from tacit.models.trainable import Weights, check_trainable, sha256_of
 from tacit.privacy.book import Charge
 from tacit.privacy.events import ExactRelease
 from tacit.privacy.policy import Plan, Policy, Reason
 from tacit.privacy.randomness import Stream
 from tacit.privacy.spending import Spending
-
-Streams = Callable[[int, str], Stream]
-"""Makes the stream for a round and a purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,22 +241,17 @@ def learn(site: Site, admitted: Admitted) -> Weights:
         nonlocal begun
         begun = steps
 
-    load_trainable(site.model, admitted.weights)
     try:
-        train_round(
-            site.model,
-            site.data,
-            admitted.request.plan,
-            coins=site.streams(admitted.request.round, "coins"),
-            noise=site.streams(admitted.request.round, "noise"),
-            layers=site.streams(admitted.request.round, "layers"),
-            compute=site.compute,
-            on_step=count,
-        )
+        return train_alone(site.model, task_of(site, admitted), site.compute, count)
     except (KeyboardInterrupt, SystemExit):
         settle(site, admitted, begun)
         raise
-    return trainable_weights(site.model)
+
+
+def task_of(site: Site, admitted: Admitted) -> Task:
+    """Return what learning needs of a site and of what it has charged for."""
+    request = admitted.request
+    return Task(site.name, site.data, site.streams, request.round, request.plan, admitted.weights)
 
 
 def settle(site: Site, admitted: Admitted, begun: int) -> None:

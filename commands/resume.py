@@ -9,7 +9,9 @@ from commands.options import nearest, options
 from tacit.errors import ConfigurationError, RunDirectoryError
 from tacit.runs.directory import read_config
 
-MAY_DIFFER: Final = frozenset({"engine.device", "engine.threads", "cache"})
+MAY_DIFFER: Final = frozenset(
+    {"engine.device", "engine.threads", "engine.workers", "engine.chunk", "cache"}
+)
 """Keys of a resumed run that say where it is computed, not what."""
 
 _NAME_OF: Final = {

@@ -14,10 +14,12 @@ from client.app import build_client_app
 from client.site import Site, seeded_streams, system_streams
 from server.rounds import RunPlan
 from simulations.availability import lossy
+from simulations.engine import CohortEngine, Together
 from simulations.experiment import Arm, Experiment, noise_seed
 from simulations.flower import identity_kept
 from simulations.grid import LocalGrid, loop_engine
-from simulations.stacked import Together, stacked_engine
+from simulations.learners import Faster, Learner, OneByOne
+from simulations.stacked import stacked_learner
 from tacit.privacy.book import Fixed
 from tacit.privacy.cohort_ledger import CohortLedger
 from tacit.privacy.events import Event, Relation, Unit
@@ -51,6 +53,11 @@ class Cohort(Protocol):
         """What a reader of the results should know of it."""
         ...
 
+    @property
+    def faster(self) -> EngineKind | None:
+        """Which engine was found faster in this process; None where none was looked for."""
+        ...
+
     def spent(
         self, plan: RunPlan, rounds: int, sites: Collection[str] | None = None
     ) -> Mapping[str, Sequence[Event]]:
@@ -68,6 +75,17 @@ Reach = Callable[[Arm, Experiment, Path], AbstractContextManager[Cohort]]
 """Reaches the sites of a training, whose ledgers may lie in a folder."""
 
 
+@dataclass(slots=True)
+class Choice:
+    """Which engine was found faster, once one was."""
+
+    found: EngineKind | None = None
+
+    def make(self, found: EngineKind) -> None:
+        """Keep what was found."""
+        self.found = found
+
+
 @dataclass(frozen=True, slots=True)
 class LocalCohort:
     """Sites of this process, with their ledgers."""
@@ -76,7 +94,13 @@ class LocalCohort:
     names: Mapping[int, str]
     ledgers: Mapping[str, Ledger | Page]
     together: Together
+    choice: Choice
     note: None = None
+
+    @property
+    def faster(self) -> EngineKind | None:
+        """What ``engine=auto`` has found."""
+        return self.choice.found
 
     def spent(
         self, plan: RunPlan, rounds: int, sites: Collection[str] | None = None
@@ -103,7 +127,8 @@ def in_process(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Local
     with ExitStack() as stack:
         stack.enter_context(identity_kept())
         ledgers: Mapping[str, Ledger | Page]
-        if experiment.settings.engine.kind is EngineKind.LOOP:
+        alone = experiment.settings.engine.kind in (EngineKind.LOOP, EngineKind.RAY)
+        if alone:
             together: Together = nullcontext
             ledgers = {
                 site: stack.enter_context(open_ledger(arm, experiment, site, folder))
@@ -120,13 +145,27 @@ def in_process(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Local
         engine = loop_engine(
             build_client_app(lambda context: sites[str(context.node_config["site"])])
         )
-        if experiment.settings.engine.kind is not EngineKind.LOOP:
-            private = isinstance(arm.privacy, RecordPrivacy)
-            engine = stacked_engine(engine, sites, together, private=private)
+        choice = Choice()
+        if not alone:
+            engine = CohortEngine(engine, sites, together, _learner(arm, experiment, choice))
         if not arm.key and not experiment.settings.availability.perfect:
             engine = lossy(engine, experiment.settings.availability, experiment.settings.seed)
         grid = LocalGrid(sites, engine)
-        yield LocalCohort(grid, grid.names, ledgers, together)
+        yield LocalCohort(grid, grid.names, ledgers, together, choice)
+
+
+def _learner(arm: Arm, experiment: Experiment, choice: Choice) -> Learner:
+    model, compute = experiment.shared.module, experiment.compute
+    private = isinstance(arm.privacy, RecordPrivacy)
+    inputs = tuple(next(iter(arm.rows.values())).features.shape[1:])
+    kind = experiment.settings.engine.chosen or experiment.settings.engine.kind
+    if kind is EngineKind.LOOP:
+        return OneByOne(model, compute)
+    stacked = stacked_learner(model, inputs, compute, private=private)
+    if kind is EngineKind.STACKED or isinstance(stacked, OneByOne):
+        return stacked
+    ways = {EngineKind.STACKED: stacked, EngineKind.LOOP: OneByOne(model, compute)}
+    return Faster(ways, choice.make)
 
 
 class MadeWhenAsked(Mapping[str, T]):

@@ -32,7 +32,7 @@ from tacit.runs import directory
 from tacit.runs.directory import RunDirectory, claim
 from tacit.runs.report import write_report
 from tacit.runs.results import Results, Round, read_history, write
-from tacit.settings import RecordPrivacy, Settings
+from tacit.settings import EngineKind, RecordPrivacy, Settings
 
 HELD_OUT = "held_out (simulation only)"
 
@@ -88,7 +88,7 @@ def simulate(
             save_checkpoint(path / directory.CHECKPOINT, run, state)
         try:
             with reach(arm, experiment, path / directory.LEDGER) as cohort:
-                recorder = _Recorder(own, experiment, arm, plan, cohort, progress)
+                recorder = _Recorder(own, config, experiment, arm, plan, cohort, progress)
                 if not resume:
                     recorder.record_start(state)
                 ended = train_out(arm, experiment, plan, state, cohort, recorder.record)
@@ -98,6 +98,7 @@ def simulate(
                 if plan.cohort is not None:
                     # Of very many sites few may have been drawn: the others spent nothing.
                     spent = {site: events for site, events in spent.items() if events}
+                experiment = _settled(experiment, cohort.faster)
             beside = (
                 compare(experiment, start.weights, path / directory.COMPARE, progress.step)
                 if settings.compare
@@ -128,12 +129,22 @@ def _show_pretraining(settings: Settings, progress: LiveProgress, step: int, los
     progress.step("pretraining", step, steps, f"loss {loss:.3f} on the public pool")
 
 
+def _settled(experiment: Experiment, faster: EngineKind | None) -> Experiment:
+    """Return the experiment with the engine that was found faster, for what follows."""
+    if faster is None:
+        return experiment
+    settings = experiment.settings
+    engine = replace(settings.engine, chosen=faster)
+    return replace(experiment, settings=replace(settings, engine=engine))
+
+
 class _Recorder:
-    """After each round: history, then checkpoint, then the screen."""
+    """After each round: the engine that was found, history, checkpoint, then the screen."""
 
     def __init__(
         self,
         own: RunDirectory,
+        config: Mapping[str, Any],
         experiment: Experiment,
         arm: Arm,
         plan: RunPlan,
@@ -141,6 +152,7 @@ class _Recorder:
         progress: LiveProgress,
     ) -> None:
         self._own = own
+        self._config = config
         self._experiment = experiment
         self._plan = plan
         self._cohort = cohort
@@ -155,11 +167,21 @@ class _Recorder:
 
     def record(self, state: State, outcome: RoundOutcome) -> None:
         """Record a complete round."""
+        self._keep_choice()
         line = self._line(state, outcome)
         self._own.append(line)
         save_checkpoint(self._own.path / directory.CHECKPOINT, self._plan.run, state)
         budget = self._privacy.epsilon if self._privacy else None
         self._progress.round(line, self._plan.rounds, budget)
+
+    def _keep_choice(self) -> None:
+        """Keep the engine that was found faster: whoever goes on or repeats the run uses it."""
+        faster = self._cohort.faster
+        if faster is None or self._config["engine"].get("chosen"):
+            return
+        engine = {**self._config["engine"], "chosen": faster.value}
+        self._config = {**self._config, "engine": engine}
+        self._own.write_config(self._config)
 
     def _line(self, state: State, outcome: RoundOutcome) -> Round:
         measured = measure_weights(self._experiment, state.weights)

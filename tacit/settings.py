@@ -180,11 +180,17 @@ class EngineSettings:
     threads: Count = 1
     workers: Count = 1
     chunk: Count | None = None
-    chosen: Literal[EngineKind.STACKED, EngineKind.LOOP] | None = None
+    chosen: EngineKind | None = None
 
     def __post_init__(self) -> None:
-        if self.chosen is not None and self.kind is not EngineKind.AUTO:
-            raise ValueError(f"chosen={self.chosen.value} belongs to engine=auto")
+        if self.chosen is not None and (
+            self.kind is not EngineKind.AUTO
+            or self.chosen not in (EngineKind.STACKED, EngineKind.LOOP)
+        ):
+            raise ValueError(
+                f"chosen={self.chosen.value} is what engine=auto found, stacked or loop; it does "
+                f"not go with engine={self.kind.value}"
+            )
 
 
 class DelayKind(StrEnum):

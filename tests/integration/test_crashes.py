@@ -21,7 +21,7 @@ from whole_run import (
     uninterrupted,
 )
 
-import client.site
+import client.task
 import simulations.simulate
 from client import door
 from tacit.errors import ExitCode
@@ -73,8 +73,8 @@ def points_of(number):
     # A new run writes a checkpoint and a line of history before its first round.
     record = number + 1
     return {
-        "charged, data untouched": (client.site, "train_round", second_site, False),
-        "trained, no reply stored": (client.site, "train_round", second_site, True),
+        "charged, data untouched": (client.task, "train_round", second_site, False),
+        "trained, no reply stored": (client.task, "train_round", second_site, True),
         "reply stored, not sent": (door, "replay", second_site, False),
         "all replied, round not recorded": (RunDirectory, "append", record, False),
         "in history, not in the checkpoint": (
@@ -129,7 +129,7 @@ def test_with_system_noise_a_crash_wastes_budget_at_worst(crashed, resume, strea
 
 def test_too_few_sites_leave_the_last_complete_round(run, resume, tmp_path, whole, monkeypatch):
     path = tmp_path / "run"
-    honest = client.site.train_round
+    honest = client.task.train_round
     calls = []
 
     def breaks(*arguments, **more):
@@ -139,7 +139,7 @@ def test_too_few_sites_leave_the_last_complete_round(run, resume, tmp_path, whol
         honest(*arguments, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(client.site, "train_round", breaks)
+        patched.setattr(client.task, "train_round", breaks)
         code, error = run(path)
     assert code == ExitCode.TOO_FEW_SITES
     last = error.splitlines()[-1]

@@ -2,8 +2,17 @@
 
 import numpy as np
 import pytest
+from rich.console import Console
 from safetensors.numpy import load_file
-from whole_run import epsilons, results, uninterrupted
+from whole_run import Crash, epsilons, results, uninterrupted
+
+import simulations.simulate
+from simulations import cohort
+from simulations.progress import LiveProgress
+from simulations.simulate import simulate
+from tacit.configuration import read_settings
+from tacit.errors import ExitCode
+from tacit.runs.directory import read_config
 
 
 def trained(folder, engine, *more):
@@ -25,3 +34,41 @@ def test_loop_and_stacked(tmp_path, more, privacy):
     assert results(loop)["evaluation"] == results(stacked)["evaluation"]
     if privacy == "record":
         assert epsilons(loop) == epsilons(stacked)
+
+
+def test_auto_keeps_what_it_found_with_the_run(tmp_path, monkeypatch):
+    """Whatever is faster here, the run says so, ends as that engine's run, and repeats."""
+    path, found = trained(tmp_path, "auto", "model=linear")
+    chosen = read_config(path)["engine"]["chosen"]
+    assert chosen in ("stacked", "loop")
+    _, expected = trained(tmp_path, chosen, "model=linear")
+    for name, value in expected.items():
+        assert np.array_equal(found[name], value)
+
+    monkeypatch.setattr(cohort, "Faster", None)  # nothing is timed again
+    again = read_config(path)
+    again["run"]["dir"] = str(tmp_path / "again")
+    with LiveProgress(Console(quiet=True)) as progress:
+        simulate(read_settings(again), again, progress)
+    assert results(tmp_path / "again")["weights_sha256"] == results(path)["weights_sha256"]
+
+
+def test_what_auto_found_stands_before_a_round_is_complete(run, resume, tmp_path, monkeypatch):
+    def cut(*arguments):
+        raise Crash
+
+    path = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(simulations.simulate.RunDirectory, "append", cut)
+        patched.setattr(simulations.simulate._Recorder, "record_start", lambda *a: None)
+        with pytest.raises(Crash):
+            run(path, "engine=auto")
+    chosen = read_config(path)["engine"]["chosen"]
+    assert resume(path) == (ExitCode.DONE, "")
+    assert read_config(path)["engine"]["chosen"] == chosen
+
+
+def test_what_only_auto_finds_is_refused_elsewhere(run, tmp_path):
+    code, error = run(tmp_path / "run", "engine=stacked", "+engine.chosen=loop")
+    assert code == ExitCode.BAD_INPUT
+    assert "engine=stacked has no such key" in error

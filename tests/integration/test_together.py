@@ -1,20 +1,12 @@
 """Sites that train together: one ledger for all, and the same guarantee as with one each."""
 
-import json
-import sqlite3
-from contextlib import closing
-
 import pytest
 from test_invariants import forget_last_rows
-from whole_run import ROUNDS, SITES, SYSTEM, Crash, epsilons, results
+from whole_run import ROUNDS, SITES, SYSTEM, Crash, charges, epsilons, results
+from whole_run import rows_together as rows
 
 import simulations.simulate
 from tacit.errors import ExitCode
-
-
-def rows(path):
-    with closing(sqlite3.connect(path / "ledger" / "sites.sqlite")) as database:
-        return [json.loads(body) for (body,) in database.execute("SELECT body FROM rows")]
 
 
 def test_a_run_leaves_one_ledger(whole):
@@ -80,7 +72,7 @@ def test_a_crash_after_the_charge_gives_no_budget_away(
             run(path, *more)
     assert resume(path)[0] == ExitCode.DONE
     for site in SITES:
-        own = [r for r in rows(path) if site in r.get("sites", ()) and "charged" in r["kind"]]
+        own = charges(path, site)
         assert len(own) == (ROUNDS if more else ROUNDS + 1)
         assert [row["repeat"] for row in own].count(True) == (0 if more else 1)
     assert epsilons(path) == epsilons(whole)

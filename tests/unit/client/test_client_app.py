@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from site_example import app_of, ask, kinds, make_site, open_ledger, zero_weights
 
-import client.site
+import client.task
 from client import door
 from strategies.records import to_record
 from tacit.messages import LEDGER
@@ -26,7 +26,7 @@ def test_what_broke_in_learning_stays_at_the_site(ledger, monkeypatch, caplog, f
     def breaks(*arguments, **more):
         raise fault(SECRET)
 
-    monkeypatch.setattr(client.site, "train_round", breaks)
+    monkeypatch.setattr(client.task, "train_round", breaks)
     with caplog.at_level(logging.ERROR):
         reply = app_of(make_site(ledger))(ask())
     assert (reply.error.code, reply.error.reason) == (door.REFUSED, Reason.NOT_AVAILABLE)
@@ -43,7 +43,7 @@ def test_a_refusal_that_repeats_the_message_would_be_seen(monkeypatch, ledger):
         raise RuntimeError(SECRET)
 
     honest = door.Error
-    monkeypatch.setattr(client.site, "train_round", breaks)
+    monkeypatch.setattr(client.task, "train_round", breaks)
     monkeypatch.setattr(door, "Error", lambda code, reason: honest(code, f"{reason}: {SECRET}"))
     reply = app_of(make_site(ledger))(ask())
     assert "Meier" in repr(vars(reply.error))

@@ -21,7 +21,7 @@ from site_example import (
     zero_weights,
 )
 
-import client.site
+import client.task
 from client import door
 from client.site import Admitted, admit, learn, seeded_streams, system_streams
 from tacit.messages import LEDGER
@@ -71,7 +71,7 @@ def test_a_repeated_message_gets_the_stored_reply(ledger, monkeypatch, seed):
     app = app_of(site)
     first = app(ask())
     rows = len(ledger.rows())
-    monkeypatch.setattr(client.site, "train_round", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(client.task, "train_round", lambda *a, **k: pytest.fail("trained again"))
     # The coordinator may have learnt a receipt since: it asks the same all the same.
     second = app(ask(receipt=ledger.receipt()))
     assert payload(second) == payload(first)

@@ -25,11 +25,14 @@ from torch import nn
 
 from client.app import build_client_app
 from client.site import seeded_streams
-from simulations import stacked
+from simulations import engine, stacked
+from simulations.engine import CohortEngine
 from simulations.grid import loop_engine
-from simulations.stacked import StackedEngine, stacked_engine
+from simulations.learners import OneByOne
+from simulations.stacked import AllAtOnce, stacked_learner
 from strategies.records import from_record
 from tacit.domains.domain import Examples
+from tacit.learning.local import Compute
 from tacit.messages import ARRAYS, ENROL, SITE
 from tacit.privacy.book import Fixed
 from tacit.privacy.cohort_ledger import CohortLedger
@@ -62,7 +65,9 @@ class Three:
         self.loop = loop_engine(
             build_client_app(lambda context: self.sites[context.node_config["site"]])
         )
-        self.stacked = stacked_engine(self.loop, self.sites, self.together, private=True)
+        learner = stacked_learner(model, (3,), Compute(torch.device("cpu")), private=True)
+        self.learner = learner
+        self.stacked = CohortEngine(self.loop, self.sites, self.together, learner)
 
     def ledger(self, folder, name):
         return open_ledger(folder / name)
@@ -123,7 +128,7 @@ def weights(reply):
 
 def test_replies_are_those_of_the_loop(three):
     one, other = three(), three()
-    assert isinstance(one.stacked, StackedEngine)
+    assert isinstance(one.learner, AllAtOnce)
     together, alone = one.stacked(one.cohort()), other.loop(other.cohort())
     for found, expected in zip(together, alone, strict=True):
         for name, array in weights(expected).items():
@@ -227,7 +232,7 @@ def test_a_model_that_cannot_be_stacked_goes_by_the_loop_and_the_log_says_why(tm
 
     with caplog.at_level(logging.INFO):
         sites = Three(tmp_path, model=Dropped())
-    assert not isinstance(sites.stacked, StackedEngine)
+    assert isinstance(sites.learner, OneByOne)
     assert "engine: drop (Dropout) draws for each site by itself" in caplog.text
     assert all(isinstance(reply, Message) for reply in sites.stacked(sites.cohort()))
     sites.close()
@@ -301,8 +306,8 @@ def test_a_stop_is_one_row_too(shared, monkeypatch):
 
 def test_sites_that_were_sent_the_same_have_it_read_once(shared, monkeypatch):
     read = []
-    honest = stacked.Arrived
-    monkeypatch.setattr(stacked, "Arrived", lambda content: read.append(1) or honest(content))
+    honest = engine.Arrived
+    monkeypatch.setattr(engine, "Arrived", lambda content: read.append(1) or honest(content))
     one = ask()
     for message in (others := [ask(), ask()]):
         message.content = RecordDict(dict(one.content))

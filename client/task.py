@@ -1,0 +1,70 @@
+"""A site's part in a round as learning sees it: no ledger, no policy and no message."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from tacit.domains.domain import Examples
+from tacit.learning.local import Compute, train_round
+from tacit.learning.plan import RoundPlan
+from tacit.models.trainable import Weights, load_trainable, trainable_weights
+from tacit.privacy.randomness import Stream
+
+Streams = Callable[[int, str], Stream]
+"""Makes the stream for a round and a purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one site is to compute in one round.
+
+    Parameters
+    ----------
+    site
+        Its name.
+    data
+        Its training rows.
+    streams
+        Where noise and Poisson coins come from.
+    round
+        Number of the round.
+    plan
+        What to compute.
+    weights
+        Where to begin.
+    """
+
+    site: str
+    data: Examples
+    streams: Streams
+    round: int
+    plan: RoundPlan
+    weights: Weights
+
+
+def train_alone(
+    model: nn.Module,
+    task: Task,
+    compute: Compute,
+    on_step: Callable[[int], None] = lambda begun: None,
+) -> Weights:
+    """Train a model for one site and return its trainable weights.
+
+    Parameters
+    ----------
+    on_step
+        Called with the number of steps begun, before each step touches data.
+    """
+    load_trainable(model, task.weights)
+    train_round(
+        model,
+        task.data,
+        task.plan,
+        coins=task.streams(task.round, "coins"),
+        noise=task.streams(task.round, "noise"),
+        layers=task.streams(task.round, "layers"),
+        compute=compute,
+        on_step=on_step,
+    )
+    return trainable_weights(model)
