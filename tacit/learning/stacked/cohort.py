@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, Protocol
 
 import torch
 
@@ -10,12 +11,24 @@ from tacit.errors import ConfigurationError
 from tacit.learning.optimizer import direction
 from tacit.learning.plan import LocalOptimizer, RoundPlan
 from tacit.learning.stacked.gradients import Batch
-from tacit.privacy.randomness import Stream
+from tacit.privacy.randomness import Stream, normals_of
 
-Sums = Callable[
-    [Mapping[str, torch.Tensor], Batch, torch.Tensor | None], Mapping[str, torch.Tensor]
-]
-"""Gives each site's summed gradients from weights [K, *shape], a batch, and each C or None."""
+_NORMALS_AT_ONCE: Final = 1 << 15
+
+
+class Sums(Protocol):
+    """Gives each site's summed gradients."""
+
+    def __call__(
+        self,
+        values: Mapping[str, torch.Tensor],
+        batch: Batch,
+        clipping_norms: torch.Tensor | None,
+        *,
+        into: Mapping[str, torch.Tensor] | None = None,
+    ) -> Mapping[str, torch.Tensor]:
+        """Sum from weights [K, *shape], each C or None; see `stacked_sums`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +88,24 @@ def train_cohort(
     columns = _Columns(members, rows.features.device)
     flat = torch.cat([value.reshape(len(members), -1) for value in weights.values()], 1)
     values = _views(flat, weights)
+    # Tensors of all weights of all sites are made once: new memory costs more than the arithmetic.
+    total = torch.empty_like(flat)
+    sums = _views(total, weights)
     first = flat.clone() if columns.proximal is not None else None
     drawn = _draw(members)
     for step, picked in enumerate(drawn, start=1):
         on_step(step)
         batch = _batch(rows, members, picked, columns)
-        total = torch.zeros_like(flat)
-        for part in batch.passes(microbatch):
-            sums = sums_of(values, part, columns.clips if private else None)
-            total += torch.cat([sums[name].reshape(len(members), -1) for name in values], 1)
+        clips = columns.clips if private else None
+        for number, part in enumerate(batch.passes(microbatch)):
+            if number == 0:
+                sums_of(values, part, clips, into=sums)
+                continue
+            for name, more in sums_of(values, part, clips).items():
+                sums[name] += more
         if private:
             _add_noise(total, members, step)
-        turned = directions(total / columns.divisors)
+        turned = directions(total.div_(columns.divisors))
         rate = columns.rates * (step <= columns.steps)
         if first is not None and columns.proximal is not None:
             # w - ημ(w - w₀), eq. 2 of Li et al. 2020: see tacit.learning.local.
@@ -167,13 +186,20 @@ def _batch(
 
 def _add_noise(total: torch.Tensor, members: Sequence[Member], step: int) -> None:
     """Add each site's own Gaussian noise of standard deviation σC to its sums [K, P]."""
-    for site, member in enumerate(members):
-        plan = member.plan
-        if plan.noise_multiplier is None or plan.clipping_norm is None or step > plan.steps:
-            continue
-        drawn = member.noise.normals(total.shape[1])
-        deviation = plan.noise_multiplier * plan.clipping_norm
-        total[site].add_(drawn.to(total.device), alpha=deviation)
+    noisy = [
+        (site, member.noise, plan.noise_multiplier * plan.clipping_norm)
+        for site, member in enumerate(members)
+        if (plan := member.plan).noise_multiplier is not None
+        and plan.clipping_norm is not None
+        and step <= plan.steps
+    ]
+    # Some sites at a time: the noise of all would take as much memory as their weights.
+    at_once = max(1, _NORMALS_AT_ONCE // max(1, total.shape[1]))
+    for first in range(0, len(noisy), at_once):
+        sites, streams, deviations = zip(*noisy[first : first + at_once], strict=True)
+        drawn = normals_of(streams, total.shape[1]).to(total.device)
+        for site, own, deviation in zip(sites, drawn, deviations, strict=True):
+            total[site].add_(own, alpha=deviation)
 
 
 def _views(flat: torch.Tensor, like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -8,7 +8,10 @@ from torch import nn
 
 from tacit.learning.per_example import norms_of, usable_losses
 from tacit.learning.stacked.parameter import Stacked, run
-from tacit.learning.stacked.tape import Tape, Use
+from tacit.learning.stacked.tape import Tape, Use, unscaled
+
+Sites = slice | torch.Tensor
+"""Which of the K sites."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,36 @@ class Batch:
             part = slice(start, start + width)
             yield Batch(self.features[:, part], self.targets[:, part], self.present[:, part])
 
+    def by_size(self, most: int | None) -> Iterator[tuple[Sites, "Batch"]]:
+        """Bring sites with batches of like size together: at most `most` rows, one site at least.
+
+        What a pass makes then stays in a processor's cache, and little of it is padding. Yields the
+        numbers of the sites, and their part of the batch.
+        """
+        sites, rows = self.present.shape
+        if most is None or sites * rows <= most:
+            yield slice(None), self
+            return
+        counts = self.present.sum(1).cpu()
+        order = counts.argsort(descending=True, stable=True)
+        widths = counts[order].clamp(min=1).tolist()
+        first = 0
+        while first < sites:
+            width = widths[first]
+            last = min(sites, first + max(1, most // width))
+            chosen: Sites = order[first:last].to(self.present.device)
+            if last - first == 1:  # a view, where numbers would make a copy
+                chosen = slice(int(order[first]), int(order[first]) + 1)
+            yield (
+                chosen,
+                Batch(
+                    self.features[chosen, :width],
+                    self.targets[chosen, :width],
+                    self.present[chosen, :width],
+                ),
+            )
+            first = last
+
 
 def stacked_sums(
     model: nn.Module,
@@ -43,7 +76,9 @@ def stacked_sums(
     clipping_norms: torch.Tensor | None,
     precision: torch.dtype = torch.float32,
     loss_scale: float = 1.0,
-) -> dict[str, torch.Tensor]:
+    at_once: int | None = None,
+    into: Mapping[str, torch.Tensor] | None = None,
+) -> Mapping[str, torch.Tensor]:
     """Sum each site's gradients, each example's scaled to an L2 norm of at most its site's C.
 
     Parameters
@@ -58,10 +93,14 @@ def stacked_sums(
         C of each site [K]; None for the sum of the gradients as they are.
     precision, loss_scale
         As `tacit.learning.local.Compute` has them.
+    at_once
+        Most rows, padding counted, in one pass of several sites; None for one pass of all.
+    into
+        Where the sums are written; None for new tensors.
 
     Returns
     -------
-    dict
+    mapping
         fp32 [K, *shape] for each trainable weight, as `tacit.learning.local.clipped_sum` and
         `plain_sum` give them for one site.
 
@@ -70,6 +109,25 @@ def stacked_sums(
     NoRule
         The model does something with a trainable weight that this engine does not know.
     """
+    if into is None:
+        into = {name: torch.empty_like(value) for name, value in values.items()}
+    for sites, part in batch.by_size(at_once):
+        own = {name: value[sites] for name, value in values.items()}
+        clips = None if clipping_norms is None else clipping_norms[sites]
+        for name, sums in _sums(model, own, part, clips, precision, loss_scale).items():
+            into[name][sites] = sums
+    return into
+
+
+def _sums(
+    model: nn.Module,
+    values: Mapping[str, torch.Tensor],
+    batch: Batch,
+    clipping_norms: torch.Tensor | None,
+    precision: torch.dtype,
+    loss_scale: float,
+) -> dict[str, torch.Tensor]:
+    """Sum in one pass of all sites."""
     sites, rows = batch.present.shape
     tape = Tape(sites, sites * rows)
     held: Mapping[str, Stacked] = {}
@@ -89,7 +147,7 @@ def stacked_sums(
             loss, [weight.value for weight in held.values()], materialize_grads=True
         )
         return {
-            name: gradient.float() / loss_scale for name, gradient in zip(held, found, strict=True)
+            name: unscaled(gradient, loss_scale) for name, gradient in zip(held, found, strict=True)
         }
     return clipped_totals(tape.backward(loss, loss_scale), usable, clipping_norms, values)
 

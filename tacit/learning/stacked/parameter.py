@@ -82,14 +82,17 @@ _PLAIN: Final = frozenset({"__get__", "size", "dim", "numel", "is_floating_point
 """What asks about shape, type and device: it is the same at every site."""
 
 
-def _spread(weight: Stacked, dims: int, channel: int) -> torch.Tensor:
-    """View a weight of one number a channel [K, C] so that it meets outputs [K, B, ..., C, ...].
+def _spread(weight: Stacked, output: torch.Tensor, channel: int) -> torch.Tensor:
+    """Copy a weight of one number a channel [K, C] to each row, to meet outputs [N, ..., C, ...].
 
-    `dims` counts the dimensions of an output without sites, `channel` says which one is C.
+    `channel` says which dimension is C. Viewing outputs by site would cost their order in memory.
     """
-    shape = [weight.tape.sites, *[1] * dims]
-    shape[1 + channel] = weight.value.shape[1]
-    return weight.value.view(shape)
+    tape = weight.tape
+    if len(output) != tape.rows:
+        raise NoRule(f"a batch of {len(output)} rows where {tape.rows} were given")
+    shape = [1] * output.dim()
+    shape[0], shape[channel] = tape.rows, weight.value.shape[1]
+    return weight.value.repeat_interleave(tape.rows // tape.sites, 0).view(shape)
 
 
 def _sited(values: torch.Tensor, tape: Tape) -> torch.Tensor:
@@ -117,9 +120,28 @@ def _with_bias(
         return output, []
     if not isinstance(bias, Stacked):
         return output + bias.view([*[1] * channel, -1, *[1] * (output.dim() - channel - 1)]), []
-    spread = _spread(bias, output.dim(), channel)
-    added = (_sited(output, bias.tape) + spread).view(output.shape)
+    added = output + _spread(bias, output, channel)
     return added, [(bias.weight_name, _bias_of(channel))]
+
+
+class _EachLinear(torch.autograd.Function):
+    """Rows [K, T, d] times each site's matrix [K, p, d]: torch's own would transpose gradients."""
+
+    @staticmethod
+    def forward(context: Any, input: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+        context.save_for_backward(input, matrices)
+        return torch.bmm(input, matrices.mT)
+
+    @staticmethod
+    def backward(
+        context: Any, gradient: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        input, matrices = context.saved_tensors
+        of_input, of_matrices = context.needs_input_grad
+        return (
+            torch.bmm(gradient, matrices) if of_input else None,
+            torch.bmm(gradient.mT, input) if of_matrices else None,
+        )
 
 
 def _linear(
@@ -130,15 +152,16 @@ def _linear(
         return bias.tape.note(added, *uses) if isinstance(bias, Stacked) else added
     tape, rows = weight.tape, len(input)
     sited = _sited(input, tape).reshape(tape.sites, -1, input.shape[-1])
-    output = torch.bmm(sited, weight.value.mT).view(*input.shape[:-1], -1)
+    product: torch.Tensor = _EachLinear.apply(sited, weight.value)  # type: ignore[no-untyped-call]
+    output = product.view(*input.shape[:-1], -1)
     output, uses = _with_bias(output, bias, output.dim() - 1)
     kept = input.detach().reshape(rows, 1, -1, input.shape[-1])
 
-    def product(gradient: torch.Tensor) -> Product:
+    def use(gradient: torch.Tensor) -> Product:
         outputs = gradient.reshape(rows, 1, -1, gradient.shape[-1])
         return Product(kept.float(), outputs, weight.value.shape[1:])
 
-    return tape.note(output, (weight.weight_name, product), *uses)
+    return tape.note(output, (weight.weight_name, use), *uses)
 
 
 def _embedding(
@@ -177,8 +200,7 @@ def _scaled(
     uses: list[tuple[str, Maker]] = []
     output, kept = normal, normal.detach()
     if isinstance(weight, Stacked):
-        spread = _spread(weight, normal.dim(), channel)
-        output = (_sited(output, weight.tape) * spread).view(normal.shape)
+        output = output * _spread(weight, output, channel)
         uses.append((weight.weight_name, lambda g: Direct(_summed(g * kept, channel))))
     elif weight is not None:
         output = output * weight.view([*[1] * channel, -1, *[1] * (normal.dim() - channel - 1)])

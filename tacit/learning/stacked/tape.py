@@ -20,6 +20,8 @@ from typing import Final, Protocol
 import torch
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from tacit.learning.per_example import norms_of
+
 _EVERY_ROW: Final = slice(None)
 Rows = slice | torch.Tensor
 """Which of the N rows: all of them, or their numbers."""
@@ -61,10 +63,7 @@ class Direct:
 
     def weighted_sum(self, factors: torch.Tensor) -> torch.Tensor:
         """Return each site's weighted sum [K, *shape]."""
-        sites = len(factors)
-        grouped = self.gradients.reshape(sites, -1, self.gradients[0].numel())
-        total = torch.bmm(factors.unsqueeze(1), grouped)
-        return total.view(sites, *self.gradients.shape[1:])
+        return _weighted(self.gradients, factors)
 
     def drop(self, rows: torch.Tensor) -> None:
         """Let examples count as nothing."""
@@ -81,11 +80,16 @@ class Product:
         x [N, groups, T, d] and g [N, groups, T, p].
     shape
         Of the weight: groups · p rows of d entries.
+    inputs_last
+        Whether x has the weight's second dimension (channels of a convolution) last.
     """
 
     inputs: torch.Tensor
     outputs: torch.Tensor
     shape: torch.Size
+    inputs_last: bool = False
+    _gradients: torch.Tensor | None = None
+    """Those of all examples, once they are there: where they are smaller than x and g."""
 
     def squares(self) -> torch.Tensor:
         """Return the squared norms [N]: of the gradient, or by the ghost trick."""
@@ -94,26 +98,35 @@ class Product:
             inputs, outputs = self.inputs.square().sum(3), self.outputs.square().sum(3)
             return (inputs * outputs).sum((1, 2))
         if 2 * positions**2 > self.inputs.shape[3] * self.outputs.shape[3]:
-            return self.per_example().flatten(1).square().sum(1)
+            self._gradients = self.outputs.mT @ self.inputs
+            return norms_of([self._gradients]).square()
         inputs = self.inputs @ self.inputs.mT
         outputs = self.outputs @ self.outputs.mT
         return inputs.mul_(outputs).sum((1, 2, 3))
 
     def per_example(self, rows: Rows = _EVERY_ROW) -> torch.Tensor:
         """Return the gradients of examples."""
-        found = self.outputs[rows].mT @ self.inputs[rows]
-        return found.reshape(len(found), *self.shape)
+        return self._in_order(self.outputs[rows].mT @ self.inputs[rows])
 
     def weighted_sum(self, factors: torch.Tensor) -> torch.Tensor:
         """Return each site's weighted sum [K, *shape]."""
         sites = len(factors)
+        if self._gradients is not None:
+            return self._in_order(_weighted(self._gradients, factors))
         outputs = self.outputs * factors.reshape(-1, 1, 1, 1)
-        total = _by_site(outputs, sites).mT @ _by_site(self.inputs, sites)
-        return total.reshape(sites, *self.shape)
+        return self._in_order(_by_site(outputs, sites).mT @ _by_site(self.inputs, sites))
 
     def drop(self, rows: torch.Tensor) -> None:
         """Let examples count as nothing."""
         self.inputs, self.outputs = _zeroed(self.inputs, rows), _zeroed(self.outputs, rows)
+        self._gradients = None
+
+    def _in_order(self, found: torch.Tensor) -> torch.Tensor:
+        """Bring [..., groups, p, d] into the weight's own shape."""
+        if not self.inputs_last:
+            return found.reshape(len(found), *self.shape)
+        out, channels, *kernel = self.shape
+        return found.reshape(len(found), out, *kernel, channels).movedim(-1, 2)
 
 
 @dataclass(slots=True)
@@ -158,6 +171,13 @@ class Lookup:
         return tables.scatter_add_(1, indices.unsqueeze(2).expand_as(outputs), outputs)
 
 
+def _weighted(gradients: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Sum examples' gradients [N, ...] times factors [K, B] by site: [K, ...]."""
+    grouped = gradients.reshape(len(factors), -1, gradients[0].numel())
+    total = torch.bmm(factors.unsqueeze(1), grouped)
+    return total.view(len(factors), *gradients.shape[1:])
+
+
 def _zeroed(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return values.masked_fill(rows.view(-1, *[1] * (values.dim() - 1)), 0)
 
@@ -195,7 +215,7 @@ class Tape:
         view itself drops out of autograd's graph, and so the edge is the whole tensor's.
         """
         whole = output._base if output._is_view() else output
-        if whole is None or whole.numel() != output.numel() or not _in_order(whole, output):
+        if whole is None or (whole is not output and not _same_order(whole, output)):
             output = whole = output.clone()
         self._edges.append(get_gradient_edge(whole))
         self._makers.append([(name, _shaped(make, output.shape)) for name, make in uses])
@@ -212,15 +232,20 @@ class Tape:
         for gradient, makers in zip(gradients, self._makers, strict=True):
             if gradient is None:  # the loss does not depend on this output
                 continue
-            plain = gradient.detach().float()
-            plain = plain if scale == 1 else plain / scale
+            plain = unscaled(gradient.detach(), scale)
             for name, make in makers:
                 found.setdefault(name, []).append(make(plain))
         return {name: _joined(uses) for name, uses in found.items()}
 
 
-def _in_order(*tensors: torch.Tensor) -> bool:
-    return all(tensor.is_contiguous() for tensor in tensors)
+def unscaled(gradient: torch.Tensor, scale: float) -> torch.Tensor:
+    """Return a gradient in fp32 as it is without the loss's scale."""
+    return gradient.float() if scale == 1 else gradient.float() / scale
+
+
+def _same_order(whole: torch.Tensor, view: torch.Tensor) -> bool:
+    """Tell whether a view has all entries of a tensor, in their order."""
+    return whole.numel() == view.numel() and whole.is_contiguous() and view.is_contiguous()
 
 
 def _shaped(make: Maker, shape: torch.Size) -> Maker:
@@ -238,6 +263,7 @@ def _joined(uses: list[Use]) -> list[Use]:
                 torch.cat([use.inputs for use in products], 2),
                 torch.cat([use.outputs for use in products], 2),
                 products[0].shape,
+                products[0].inputs_last,
             )
         ]
     return [Direct(torch.stack([use.per_example() for use in uses]).sum(0))]

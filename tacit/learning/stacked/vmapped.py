@@ -11,7 +11,7 @@ from torch import nn
 
 from tacit.learning.per_example import usable_losses
 from tacit.learning.stacked.gradients import Batch, clipped_totals
-from tacit.learning.stacked.tape import Direct
+from tacit.learning.stacked.tape import Direct, unscaled
 
 
 def vmapped_sums(
@@ -21,7 +21,8 @@ def vmapped_sums(
     clipping_norms: torch.Tensor | None,
     precision: torch.dtype = torch.float32,
     loss_scale: float = 1.0,
-) -> dict[str, torch.Tensor]:
+    into: Mapping[str, torch.Tensor] | None = None,
+) -> Mapping[str, torch.Tensor]:
     """Sum each site's gradients: see `tacit.learning.stacked.gradients.stacked_sums`.
 
     Raises
@@ -47,10 +48,16 @@ def vmapped_sums(
     found, usable = every(dict(values), batch.features, batch.targets)
     present = usable.flatten() & batch.present.flatten()
     uses = {
-        name: [Direct(gradient.detach().flatten(0, 1).float() / loss_scale)]
+        name: [Direct(unscaled(gradient.detach().flatten(0, 1), loss_scale))]
         for name, gradient in found.items()
     }
     if clipping_norms is None:
         factors = present.float().view(batch.present.shape)
-        return {name: use.weighted_sum(factors) for name, (use,) in uses.items()}
-    return clipped_totals(uses, present, clipping_norms, values)
+        sums = {name: use.weighted_sum(factors) for name, (use,) in uses.items()}
+    else:
+        sums = clipped_totals(uses, present, clipping_norms, values)
+    if into is None:
+        return sums
+    for name, each in sums.items():
+        into[name].copy_(each)
+    return into
