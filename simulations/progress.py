@@ -12,7 +12,7 @@ from rich.text import Text
 
 from tacit.runs.evaluation import ALL
 from tacit.runs.guarantee import format_epsilon
-from tacit.runs.many import LISTED, SPREAD, Spread, count_of, rows_of, spread
+from tacit.runs.many import LISTED, SPREAD, Spread, count_of, rows_of, spenders_of, spread
 from tacit.runs.results import Results, Round
 from tacit.runs.summary import LOSS_ON, learns_nothing
 from tacit.runs.sweep import SweepRow
@@ -179,9 +179,9 @@ def _rows_of_many(results: Results) -> list[tuple[str, ...]]:
     spent = spending_spread(guarantee.sites.values() if guarantee else ())
     rows = str(results.test_records.get(ALL, ""))
     cells = zip(_cells(values), _cells(base), spent, strict=True)
-    return rows_of_spread(
-        f"{count_of(results):,} sites", [(rows, own, other, *cost) for own, other, cost in cells]
-    )
+    count, took = count_of(results), spenders_of(results)
+    title = f"{count:,} sites" if took == count else f"{took:,} of {count:,} sites"
+    return rows_of_spread(title, [(rows, own, other, *cost) for own, other, cost in cells])
 
 
 def _cells(of: Spread | None) -> list[str]:

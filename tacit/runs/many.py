@@ -52,10 +52,14 @@ def count_of(results: Results) -> int:
     return listed if results.site_count is None else results.site_count
 
 
+def spenders_of(results: Results) -> int:
+    """Number of sites that spent, which are those that took part; of all without privacy."""
+    return len(results.privacy.guarantees[0].sites) if results.privacy else count_of(results)
+
+
 def took_part(results: Results) -> str:
     """Say how many sites there were and, where that is known, how many of them took part."""
-    count = count_of(results)
-    spent = len(results.privacy.guarantees[0].sites) if results.privacy else count
+    count, spent = count_of(results), spenders_of(results)
     of_them = f", of which {spent:,} took part," if results.simulation and spent < count else ""
     return f"{count:,} sites{of_them}"
 

@@ -172,11 +172,14 @@ def _spending_figures(results: Results, history: tuple[Round, ...]) -> list[Figu
     made = [] if (found := _epsilon_by_site(headline)) is None else [found]
     if any(line.epsilon for line in history):
         spent = "has spent" if results.simulation else "had been asked for"
+        each = f"What each site {spent} after each round"
+        if len(sites) > MANY:
+            each = f"{_band(sites)}What each site that took part in a round {spent} after it"
         made.append(
             figure(
                 "ε by round",
                 figures.epsilon_curve(history, sites),
-                f"{_band(sites)}What each site {spent} after each round, by the same accountant.",
+                f"{each}, by the same accountant.",
             )
         )
     return made

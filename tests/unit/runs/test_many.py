@@ -77,6 +77,7 @@ def test_who_did_not_take_part_is_said():
         many(1000, one_test_set=True), privacy=replace(PRIVACY, guarantees=(guarantee,))
     )
     assert "1,000 sites, of which 60 took part, trained one model" in report(results).words
+    assert any(row.startswith(" 60 of 1,000 sites, from") for row in printed(results))
 
 
 def test_replies_that_did_not_come_are_counted():
