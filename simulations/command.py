@@ -5,9 +5,13 @@ Only what a line of help needs is imported at the top.
 
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from commands import entry
+
+if TYPE_CHECKING:
+    from simulations.cohort import Reach
+    from tacit.settings import Settings
 
 USAGE = """\
 tacit-simulate: fine-tune a shared model across simulated sites under differential privacy.
@@ -34,7 +38,11 @@ Often set
   training.rounds=N       training.local_steps=N   training.learning_rate=X
   training.batch_size=N   rows in a step, or 'full'
   compare=true            also each site alone, and training without privacy
-  engine=loop             one site after another; engine=stacked, the default, trains them at once
+  engine=stacked          all sites of a round at once; where a model does not allow it, as loop
+  engine=loop             one site after another, by Opacus
+  engine=ray              Flower's own simulation on Ray, here or on a cluster (RAY_ADDRESS)
+  engine=auto             the faster of stacked and loop, timed on the first round
+  engine.workers=N        so many processes, or GPUs, share the sites of a round
   engine.device=auto      a GPU where there is one; engine.precision=bf16, engine.microbatch=N
 
 Options
@@ -111,10 +119,24 @@ def run_one(config: dict[str, Any]) -> int:
 
     console = Console()
     settings = read_settings(config)
+    reach = _reach(settings, config)
     with LiveProgress(console) as progress:
-        results, path = simulate(settings, config, progress)
+        results, path = simulate(settings, config, progress, reach)
     final_table(results, (path / REPORT).resolve(), console)
     return 0
+
+
+def _reach(settings: "Settings", config: dict[str, Any]) -> "Reach":
+    """Return what reaches the sites of a run: in this process, or in Ray's."""
+    from tacit.settings import EngineKind
+
+    if settings.engine.kind is EngineKind.RAY:
+        from simulations.ray import on_ray
+
+        return on_ray(config)
+    from simulations.cohort import in_process
+
+    return in_process
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ class DistantCohort:
         "ε follows from what the coordinator asked of each site; the site's own ledger, which is "
         "the truth, is with the site"
     )
+    faster: None = None
 
     def spent(
         self, plan: RunPlan, rounds: int, sites: Collection[str] | None = None
@@ -102,14 +103,30 @@ def _site_of(context: Context) -> Site:
 def _site(words: str, run: int, name: str, place: object) -> Site:
     """Make the site of a node, once for a run where Flower keeps the process."""
     settings, _ = _settings(words, run)
-    experiment = prepare(settings)
+    return site_of_node(prepare(settings), Path(f"{settings.run.dir}-sites"), name, place)
+
+
+def site_of_node(experiment: Experiment, folder: Path, name: str, place: object) -> Site:
+    """Make the site of a node, with its ledger in a folder.
+
+    Parameters
+    ----------
+    name
+        The site's; '' for the one at `place` in the order of names.
+    place
+        The node's partition-id.
+
+    Raises
+    ------
+    RefusedError
+        There is no such site.
+    """
     sites = list(experiment.data)
     if not name and isinstance(place, int) and place < len(sites):
         name = sites[place]
     if name not in sites:
         raise RefusedError(Reason.NOT_AVAILABLE, f"this node has no site: {name=}, {place=}")
     arm = main_arm(experiment)
-    folder = Path(f"{settings.run.dir}-sites")
     folder.mkdir(parents=True, exist_ok=True)
     return make_site(arm, experiment, name, open_ledger(arm, experiment, name, folder))
 

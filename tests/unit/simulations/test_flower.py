@@ -55,6 +55,15 @@ def test_what_the_adapter_leans_on_is_where_it_was():
         assert name in inspect.signature(Context).parameters
 
 
+def test_what_starts_flowers_own_simulation_is_where_it_was():
+    module = needed("flwr.simulation.run_simulation", "_run_simulation")
+    needed("flwr.supercore.telemetry", "EventType")
+    asked = inspect.signature(module._run_simulation).parameters
+    for name in ("num_supernodes", "exit_event", "client_app", "server_app", "backend_config"):
+        if name not in asked:
+            pytest.fail(MOVED.format(found=version("flwr"), what=f"_run_simulation's {name}"))
+
+
 def test_a_moved_module_is_named():
     with pytest.raises(pytest.fail.Exception, match=r"Flower .* moved flwr\.super_core\.run"):
         needed("flwr.super_core.run")
@@ -92,8 +101,10 @@ def test_the_adapters_alone_touch_what_is_not_public():
     }
     assert set(touching) == ADAPTERS
     assert touching["simulations/flower.py"] == {
+        "flwr.simulation.run_simulation",
         "flwr.supercore.run",
         "flwr.supercore.task_identity",
+        "flwr.supercore.telemetry",
     }
     assert non_public("from flwr.server.superlink import state") == {"flwr.server.superlink"}
 
