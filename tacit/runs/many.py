@@ -75,9 +75,16 @@ def worst_first(found: Evaluation) -> list[str]:
     return sorted(found.sites, key=badness)
 
 
+def differ(found: Evaluation) -> bool:
+    """Whether the sites have figures of their own: not where they share one test set."""
+    return len({found.value(site) for site in found.sites}) > 1
+
+
 def rows_of(found: Evaluation) -> list[str]:
     """Sites that a table names: all in their order or, of more than `LISTED`, the worst."""
-    return list(found.sites) if len(found.sites) <= LISTED else worst_first(found)[:WORST]
+    if len(found.sites) <= LISTED:
+        return list(found.sites)
+    return worst_first(found)[:WORST] if differ(found) else []
 
 
 def over_sites(results: Results) -> str | None:
@@ -91,6 +98,8 @@ def over_sites(results: Results) -> str | None:
     known = spread(found.value(site) for site in found.sites)
     if len(found.sites) <= LISTED or known is None:
         return None
+    if not differ(found):
+        return f"At each of {len(found.sites):,} sites it is the same: {format_figure(known.most)}."
     return (
         f"Over {len(found.sites):,} sites: {format_figure(known.least)} at the least, "
         f"{format_figure(known.lower)} in the lower quartile, {format_figure(known.median)} in the "

@@ -21,6 +21,7 @@ from tacit.runs.guarantee import (
 )
 from tacit.runs.many import LISTED as MANY
 from tacit.runs.many import (
+    differ,
     over_sites,
     reasons_in_words,
     rows_of,
@@ -125,7 +126,7 @@ def _learned_figures(results: Results, history: tuple[Round, ...]) -> list[Figur
                 f"{_band(sites)}Measured {where(results)}. Few test records make a line jump.",
             )
         )
-    if sites:
+    if sites and (len(sites) <= MANY or differ(found)):
         made.append(_by_site(results))
     overall = results.calibration.sites.get("all") if results.calibration else None
     if overall is not None and overall.bins:

@@ -18,6 +18,7 @@ from simulations.progress import LiveProgress, final_table
 from tacit.runs import many as many_module
 from tacit.runs.attendance import attendance, attendance_rows
 from tacit.runs.encoding import encode
+from tacit.runs.evaluation import Direction, evaluation
 from tacit.runs.guarantee import guarantee_in_words
 from tacit.runs.many import LISTED, WORST, spending_left_out, spending_rows, spread
 from tacit.runs.report import render
@@ -69,6 +70,15 @@ def test_with_one_test_set_no_site_is_named():
     assert "at no site worse" not in page.words
     assert "this run is 5.0 points better in the mean of sites." in page.words
     assert "user-000000" not in page.words
+
+
+def test_listed_sites_that_are_all_alike_are_not_ranked():
+    same = evaluation("accuracy", Direction.MAXIMIZE, dict.fromkeys(names(60), 0.75), pooled=0.75)
+    results = replace(many(60), evaluation=same, comparison=())
+    page = report(results)
+    assert "At each of 60 sites it is the same: 0.750." in page.words
+    assert '<th scope="row">user-' not in page.html
+    assert not any(row.startswith(" user-") for row in printed(results))
 
 
 def test_who_did_not_take_part_is_said():
