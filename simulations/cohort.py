@@ -12,14 +12,14 @@ from flwr.serverapp import Grid
 from client.allowed import Allowed
 from client.app import build_client_app
 from client.site import Site, seeded_streams, system_streams
+from client.task import Streams
 from server.rounds import RunPlan
 from simulations.availability import lossy
 from simulations.engine import CohortEngine, Together
 from simulations.experiment import Arm, Experiment, noise_seed
 from simulations.flower import identity_kept
 from simulations.grid import LocalGrid, loop_engine
-from simulations.learners import Faster, Learner, OneByOne
-from simulations.stacked import stacked_learner
+from simulations.ways import learner_of
 from tacit.privacy.book import Fixed
 from tacit.privacy.cohort_ledger import CohortLedger
 from tacit.privacy.events import Event, Relation, Unit
@@ -147,25 +147,13 @@ def in_process(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Local
         )
         choice = Choice()
         if not alone:
-            engine = CohortEngine(engine, sites, together, _learner(arm, experiment, choice))
+            engine = CohortEngine(
+                engine, sites, together, learner_of(arm, experiment, stack, choice.make)
+            )
         if not arm.key and not experiment.settings.availability.perfect:
             engine = lossy(engine, experiment.settings.availability, experiment.settings.seed)
         grid = LocalGrid(sites, engine)
         yield LocalCohort(grid, grid.names, ledgers, together, choice)
-
-
-def _learner(arm: Arm, experiment: Experiment, choice: Choice) -> Learner:
-    model, compute = experiment.shared.module, experiment.compute
-    private = isinstance(arm.privacy, RecordPrivacy)
-    inputs = tuple(next(iter(arm.rows.values())).features.shape[1:])
-    kind = experiment.settings.engine.chosen or experiment.settings.engine.kind
-    if kind is EngineKind.LOOP:
-        return OneByOne(model, compute)
-    stacked = stacked_learner(model, inputs, compute, private=private)
-    if kind is EngineKind.STACKED or isinstance(stacked, OneByOne):
-        return stacked
-    ways = {EngineKind.STACKED: stacked, EngineKind.LOOP: OneByOne(model, compute)}
-    return Faster(ways, choice.make)
 
 
 class MadeWhenAsked(Mapping[str, T]):
@@ -209,19 +197,26 @@ def fixed(arm: Arm, experiment: Experiment, data_set: str) -> Fixed:
 
 def make_site(arm: Arm, experiment: Experiment, site: str, ledger: Spending) -> Site:
     """Make a simulated site."""
-    seed = noise_seed(experiment.settings)
-    label = f"{arm.key}/{site}" if arm.key else site
+    predictable = noise_seed(experiment.settings) is not None
     return Site(
         name=site,
         data=arm.rows[site],
         model=experiment.shared.module,
         allowed=Allowed(experiment.card.name, experiment.model_sha256),
         ledger=ledger,
-        policy=site_policy(arm, predictable=seed is not None),
-        streams=system_streams() if seed is None else seeded_streams(seed, label),
-        predictable=seed is not None,
+        policy=site_policy(arm, predictable=predictable),
+        streams=streams_of(arm, experiment, site),
+        predictable=predictable,
         compute=experiment.compute,
     )
+
+
+def streams_of(arm: Arm, experiment: Experiment, site: str) -> Streams:
+    """Return where a simulated site's noise and coins come from."""
+    seed = noise_seed(experiment.settings)
+    if seed is None:
+        return system_streams()
+    return seeded_streams(seed, f"{arm.key}/{site}" if arm.key else site)
 
 
 def site_policy(arm: Arm, *, predictable: bool) -> Policy:

@@ -1,6 +1,7 @@
 """The learner that trains all sites of a round in one computation, where the model allows it."""
 
 import logging
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,11 +9,13 @@ import torch
 from torch import nn
 
 from client.task import Task
-from simulations.learners import Learner, OneByOne
+from simulations.chunks import peak_of
+from simulations.learners import OneByOne
 from tacit.domains.domain import Examples
 from tacit.learning.local import Compute
 from tacit.learning.stacked.cohort import Member, Sums, train_cohort
 from tacit.learning.stacked.frozen import Split, split
+from tacit.learning.stacked.gradients import Batch
 from tacit.learning.stacked.trial import choose
 from tacit.models.trainable import Weights
 
@@ -21,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def stacked_learner(
     model: nn.Module, inputs: tuple[int, ...], compute: Compute, *, private: bool
-) -> Learner:
+) -> "AllAtOnce | OneByOne":
     """Return the learner that trains cohorts at once, or one by one where the model forbids it.
 
     Parameters
@@ -77,6 +80,32 @@ class AllAtOnce:
         found = {self._prefix + name: values.cpu().numpy() for name, values in trained.items()}
         return [{name: found[name][k] for name in found} for k in range(len(tasks))]
 
+    def peak(self, tasks: Sequence[Task]) -> int:
+        """Return the most bytes that a step for these sites holds at once.
+
+        As if each drew four standard deviations more than its mean.
+        """
+        counts = [_likely(len(task.data), task.plan.sampling_rate) for task in tasks]
+        width, device = max(counts), self._compute.device
+        rows = self._rows_of(tasks[0])
+        batch = Batch(
+            rows.features.new_zeros(len(tasks), width, *rows.features.shape[1:]),
+            rows.targets.new_zeros(len(tasks), width),
+            torch.ones(len(tasks), width, dtype=torch.bool, device=device),
+        )
+        private = tasks[0].plan.clipping_norm is not None
+        clips = torch.ones(len(tasks), device=device) if private else None
+        starts = self._starts([task.weights for task in tasks])
+
+        def step() -> None:
+            # Weights, their sums, the step made of them, and what is returned.
+            kept = [value.clone() for value in starts.values() for _ in range(4)]
+            for part in batch.passes(self._compute.microbatch):
+                self._sums_of(starts, part, clips)
+            del kept
+
+        return peak_of(step, device)
+
     def _together(self, tasks: Sequence[Task]) -> Examples:
         """Return the rows of a cohort, one site after the other, on the device."""
         names = [task.site for task in tasks]
@@ -100,6 +129,12 @@ class AllAtOnce:
             ).to(self._compute.device)
             for name in weights[0]
         }
+
+
+def _likely(size: int, rate: float) -> int:
+    """Return a number of rows that a Poisson sample hardly ever exceeds."""
+    mean = size * rate
+    return max(1, min(size, math.ceil(mean + 4 * math.sqrt(mean * (1 - rate)))))
 
 
 def _member(task: Task) -> Member:

@@ -10,20 +10,12 @@ from simulations.comparison import Beside
 from simulations.evaluation import calibrations, constant, measure, predict
 from simulations.experiment import Experiment, noise_seed
 from simulations.held_out import held_out_records
+from strategies.mean import AVERAGING
 from tacit.learning.plan import LocalOptimizer
 from tacit.models.trainable import load_trainable
 from tacit.privacy.events import Event
 from tacit.runs.results import Comparison, Results, Timing
 from tacit.settings import Settings
-
-AVERAGING = frozenset(
-    {"strategies.mean.FedAvg"}
-    | {
-        f"flwr.serverapp.strategy.{name}"
-        for name in ("FedAvg", "FedAvgM", "FedAdam", "FedYogi", "FedAdagrad")
-    }
-)
-"""Strategies that see the replies only in their mean by declared size."""
 
 
 def summarise(

@@ -1,7 +1,7 @@
 """Flower's FedAvg with less memory: the mean is made array by array, and uses up the replies."""
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
@@ -11,6 +11,15 @@ from strategies.live import LiveArray
 from strategies.records import numbers_of
 from tacit.errors import TacitError
 from tacit.messages import ARRAYS, METRICS
+
+AVERAGING: Final = frozenset(
+    {"strategies.mean.FedAvg"}
+    | {
+        f"flwr.serverapp.strategy.{name}"
+        for name in ("FedAvg", "FedAvgM", "FedAdam", "FedYogi", "FedAdagrad")
+    }
+)
+"""Strategies that see the replies only in their mean by declared size."""
 
 
 class FedAvg(flower.FedAvg):
