@@ -13,7 +13,8 @@ from tacit.learning.plan import LocalOptimizer, RoundPlan
 from tacit.learning.stacked.gradients import Batch
 from tacit.privacy.randomness import Stream, normals_of
 
-_NORMALS_AT_ONCE: Final = 1 << 15
+_NORMALS_AT_ONCE: Final = 1 << 18
+"""Normals (1 MB) that are drawn in one call."""
 
 
 class Sums(Protocol):
@@ -104,7 +105,7 @@ def train_cohort(
             for name, more in sums_of(values, part, clips).items():
                 sums[name] += more
         if private:
-            _add_noise(total, members, step)
+            _add_noise(total, members, columns.deviations)
         turned = directions(total.div_(columns.divisors))
         rate = columns.rates * (step <= columns.steps)
         if first is not None and columns.proximal is not None:
@@ -127,7 +128,11 @@ class _Columns:
         self.steps = torch.tensor([plan.steps for plan in plans], device=device)
         self.rates = column([plan.learning_rate for plan in plans])
         self.divisors = column([plan.divisor for plan in plans]).unsqueeze(1)
-        self.clips = column([plan.clipping_norm or 0.0 for plan in plans])
+        clips = [plan.clipping_norm or 0.0 for plan in plans]
+        self.clips = column(clips)
+        self.deviations = column(
+            [(plan.noise_multiplier or 0.0) * c for plan, c in zip(plans, clips, strict=True)]
+        ).unsqueeze(1)
         self.proximal = (
             column([plan.learning_rate * plan.proximal_mu for plan in plans])
             if any(plan.proximal_mu for plan in plans)
@@ -184,22 +189,14 @@ def _batch(
     return Batch(rows.features[numbers], rows.targets[numbers], present.to(device))
 
 
-def _add_noise(total: torch.Tensor, members: Sequence[Member], step: int) -> None:
-    """Add each site's own Gaussian noise of standard deviation σC to its sums [K, P]."""
-    noisy = [
-        (site, member.noise, plan.noise_multiplier * plan.clipping_norm)
-        for site, member in enumerate(members)
-        if (plan := member.plan).noise_multiplier is not None
-        and plan.clipping_norm is not None
-        and step <= plan.steps
-    ]
+def _add_noise(total: torch.Tensor, members: Sequence[Member], deviations: torch.Tensor) -> None:
+    """Add each site's own Gaussian noise of standard deviation σC [K, 1] to its sums [K, P]."""
     # Some sites at a time: the noise of all would take as much memory as their weights.
     at_once = max(1, _NORMALS_AT_ONCE // max(1, total.shape[1]))
-    for first in range(0, len(noisy), at_once):
-        sites, streams, deviations = zip(*noisy[first : first + at_once], strict=True)
-        drawn = normals_of(streams, total.shape[1]).to(total.device)
-        for site, own, deviation in zip(sites, drawn, deviations, strict=True):
-            total[site].add_(own, alpha=deviation)
+    for first in range(0, len(members), at_once):
+        part = slice(first, first + at_once)
+        drawn = normals_of([member.noise for member in members[part]], total.shape[1])
+        total[part].addcmul_(drawn.to(total.device), deviations[part])
 
 
 def _views(flat: torch.Tensor, like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
