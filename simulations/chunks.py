@@ -142,7 +142,8 @@ def peak_of(work: Callable[[], object], device: torch.device) -> int:
         before = int(torch.cuda.memory_allocated(device))
         work()
         return int(torch.cuda.max_memory_allocated(device) - before)
-    with _Held() as held:
+    held = _Held()
+    with held:
         work()
     return held.peak
 

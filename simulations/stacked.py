@@ -10,6 +10,7 @@ from torch import nn
 
 from client.task import Task
 from simulations.chunks import peak_of
+from simulations.kept import Features
 from simulations.learners import OneByOne
 from tacit.domains.domain import Examples
 from tacit.learning.local import Compute
@@ -23,7 +24,12 @@ log = logging.getLogger(__name__)
 
 
 def stacked_learner(
-    model: nn.Module, inputs: tuple[int, ...], compute: Compute, *, private: bool
+    model: nn.Module,
+    inputs: tuple[int, ...],
+    compute: Compute,
+    features: Features,
+    *,
+    private: bool,
 ) -> "AllAtOnce | OneByOne":
     """Return the learner that trains cohorts at once, or one by one where the model forbids it.
 
@@ -35,6 +41,8 @@ def stacked_learner(
         Shape of one example.
     compute
         Where and how.
+    features
+        Where what a frozen part makes of sites' rows is kept, by site.
     private
         Whether the run clips each example's gradient.
     """
@@ -45,21 +53,24 @@ def stacked_learner(
         log.info("engine: %s", reason)
     if chosen.sums_of is None:
         return OneByOne(model, compute)
-    return AllAtOnce(frozen, chosen.sums_of, compute)
+    return AllAtOnce(frozen, chosen.sums_of, compute, features)
 
 
 class AllAtOnce:
     """Trains cohorts in one computation; a site's rows are touched once it has charged for them.
 
-    Where only the head trains, what the frozen part makes of a site's rows is kept for the run.
+    Where only the head trains, what the frozen part makes of a site's rows is kept: for the run, or
+    for all runs of a sweep that share it.
     """
 
-    def __init__(self, frozen: Split | None, sums_of: Sums, compute: Compute) -> None:
+    def __init__(
+        self, frozen: Split | None, sums_of: Sums, compute: Compute, features: Features
+    ) -> None:
         self._frozen = frozen
         self._sums_of = sums_of
         self._prefix = f"{frozen.prefix}." if frozen else ""
         self._compute = compute
-        self._features: dict[str, Examples] = {}
+        self._features = features
         self._names: list[str] = []
         self._rows: Examples | None = None
 

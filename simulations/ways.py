@@ -62,7 +62,9 @@ def _stacked(arm: Arm, experiment: Experiment, *, means: bool) -> Learner:
     inputs = tuple(next(iter(arm.rows.values())).features.shape[1:])
     private = isinstance(arm.privacy, RecordPrivacy)
     engine, compute = experiment.settings.engine, experiment.compute
-    learner = stacked_learner(experiment.shared.module, inputs, compute, private=private)
+    learner = stacked_learner(
+        experiment.shared.module, inputs, compute, experiment.features, private=private
+    )
     if isinstance(learner, OneByOne):
         return learner
     return InChunks(

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
-from whole_run import Crash, epsilons, results, uninterrupted
+from whole_run import SITES, Crash, epsilons, results, uninterrupted
 
 import simulations.simulate
 from simulations import cohort
+from simulations.kept import keeping
 from simulations.progress import LiveProgress
 from simulations.simulate import simulate
 from tacit.configuration import read_settings
 from tacit.errors import ExitCode
+from tacit.learning.stacked.frozen import Split
 from tacit.runs.directory import read_config
 
 
@@ -72,3 +74,22 @@ def test_what_only_auto_finds_is_refused_elsewhere(run, tmp_path):
     code, error = run(tmp_path / "run", "engine=stacked", "+engine.chosen=loop")
     assert code == ExitCode.BAD_INPUT
     assert "engine=stacked has no such key" in error
+
+
+def test_runs_that_share_data_share_the_features_of_a_frozen_part(tmp_path, monkeypatch):
+    made = []
+    honest = Split.features
+
+    def counted(split, rows, compute):
+        made.append(len(rows))
+        return honest(split, rows, compute)
+
+    monkeypatch.setattr(Split, "features", counted)
+    with keeping():
+        trained(tmp_path / "one", "stacked", "model=tabular")
+        first = list(made)
+        trained(tmp_path / "two", "stacked", "model=tabular", "privacy.epsilon=3")
+    assert len(first) == len(SITES)
+    assert made == first
+    trained(tmp_path / "three", "stacked", "model=tabular")
+    assert made == first * 2

@@ -65,7 +65,7 @@ class Three:
         self.loop = loop_engine(
             build_client_app(lambda context: self.sites[context.node_config["site"]])
         )
-        learner = stacked_learner(model, (3,), Compute(torch.device("cpu")), private=True)
+        learner = stacked_learner(model, (3,), Compute(torch.device("cpu")), {}, private=True)
         self.learner = learner
         self.stacked = CohortEngine(self.loop, self.sites, self.together, learner)
 
