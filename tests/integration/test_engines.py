@@ -7,7 +7,7 @@ from safetensors.numpy import load_file
 from whole_run import SITES, Crash, epsilons, results, uninterrupted
 
 import simulations.simulate
-from simulations import cohort
+from simulations import ways
 from simulations.kept import keeping
 from simulations.progress import LiveProgress
 from simulations.simulate import simulate
@@ -47,7 +47,7 @@ def test_auto_keeps_what_it_found_with_the_run(tmp_path, monkeypatch):
     for name, value in expected.items():
         assert np.array_equal(found[name], value)
 
-    monkeypatch.setattr(cohort, "Faster", None)  # nothing is timed again
+    monkeypatch.setattr(ways, "Faster", None)  # nothing is timed again
     again = read_config(path)
     again["run"]["dir"] = str(tmp_path / "again")
     with LiveProgress(Console(quiet=True)) as progress:
