@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.cohort_models import BATCH, COHORT, POINTS, RATE, USERS
 from benchmarks.environments import PFL, RAY, python_with
 from benchmarks.processes import ROOT, scratch
 from tacit.errors import TacitError
@@ -19,6 +20,21 @@ from tacit.runs.directory import RESULTS
 PATIENCE: Final = 600.0
 ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+)
+
+DIGITS: Final = (
+    "domain=digits",
+    f"domain.partition.sites={USERS}",
+    f"domain.partition.rows={POINTS}",
+)
+IMAGES: Final = ("domain=noise_images",)
+WORK: Final = (
+    "model=cohort",
+    "compare=false",
+    f"training.cohort={COHORT}",
+    f"training.local_steps={POINTS // BATCH}",
+    f"training.batch_size={BATCH}",
+    f"training.learning_rate={RATE}",
 )
 
 
@@ -55,10 +71,9 @@ def ours(model: str, *words: str) -> Side:
                 folder,
                 "cohort_clock",
                 f"--config-dir={ROOT}/benchmarks/conf",
-                "domain=cohort",
-                "model=cohort",
+                *(IMAGES if model == "cifar" else DIGITS),
+                *WORK,
                 f"model.architecture.model={model}",
-                "compare=false",
                 f"training.rounds={rounds + 1}",
                 f"run.dir={folder}/run",
                 *words,
