@@ -13,6 +13,7 @@ shared the ledgers stay where the sites are, and the results say so.
 import importlib.util
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -124,10 +125,11 @@ def _options(engine: EngineSettings, device: str) -> dict[str, int | bool | str]
     Raises
     ------
     ConfigurationError
-        There are fewer GPUs than actors.
+        There are fewer GPUs than actors, or no cluster where there should be one.
     """
     found: dict[str, int | bool | str] = {"logging_level": "ERROR"}
-    if os.environ.get(CLUSTER):
+    if address := os.environ.get(CLUSTER):
+        _check_reachable(address)
         return found  # its machines say what they have
     if device == "cuda" and engine.workers > (gpus := torch.cuda.device_count()):
         raise ConfigurationError(
@@ -135,6 +137,20 @@ def _options(engine: EngineSettings, device: str) -> dict[str, int | bool | str]
             f"set engine.workers={gpus}, or engine.device=cpu"
         )
     return {**found, "address": "local", "num_cpus": engine.workers * engine.threads}
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse a cluster that does not answer: Ray would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # a name that Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"engine=ray: {CLUSTER}={address} does not answer ({error}): start the cluster, or "
+            "leave the variable out to run on this machine"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import logging
 import queue
+import socket
 
 import pytest
 import torch
@@ -121,8 +122,18 @@ def test_what_ray_is_started_with(monkeypatch):
 
 
 def test_a_cluster_says_itself_what_it_has(monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert not {"num_cpus", "address"} & ray._options(engine("engine.workers=2"), "cuda").keys()
+    with socket.create_server(("127.0.0.1", 0)) as cluster:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{cluster.getsockname()[1]}")
+        found = ray._options(engine("engine.workers=2"), "cuda")
+    assert not {"num_cpus", "address"} & found.keys()
+
+
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigurationError, match=f"RAY_ADDRESS={address} does not answer"):
+        ray._options(engine(), "cpu")
 
 
 class Grid:
