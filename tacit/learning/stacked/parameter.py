@@ -82,17 +82,26 @@ _PLAIN: Final = frozenset({"__get__", "size", "dim", "numel", "is_floating_point
 """What asks about shape, type and device: it is the same at every site."""
 
 
-def _spread(weight: Stacked, output: torch.Tensor, channel: int) -> torch.Tensor:
-    """Copy a weight of one number a channel [K, C] to each row, to meet outputs [N, ..., C, ...].
+def _spread(weight: Stacked, dims: int, channel: int) -> torch.Tensor:
+    """View a weight of one number a channel [K, C] so that it meets outputs [K, B, ..., C, ...].
 
-    `channel` says which dimension is C. Viewing outputs by site would cost their order in memory.
+    `dims` counts the dimensions of an output without sites, `channel` says which one is C.
+    """
+    shape = [weight.tape.sites, *[1] * dims]
+    shape[1 + channel] = weight.value.shape[1]
+    return weight.value.view(shape)
+
+
+def _by_row(weight: Stacked, output: torch.Tensor, channel: int) -> torch.Tensor:
+    """Copy such a weight to each row, to meet outputs [N, ..., C, ...].
+
+    Viewing outputs by site instead would cost them their order in memory.
     """
     tape = weight.tape
     if len(output) != tape.rows:
         raise NoRule(f"a batch of {len(output)} rows where {tape.rows} were given")
-    shape = [1] * output.dim()
-    shape[0], shape[channel] = tape.rows, weight.value.shape[1]
-    return weight.value.repeat_interleave(tape.rows // tape.sites, 0).view(shape)
+    spread = _spread(weight, output.dim(), channel)
+    return spread.repeat_interleave(tape.rows // tape.sites, 1).flatten(0, 1)
 
 
 def _sited(values: torch.Tensor, tape: Tape) -> torch.Tensor:
@@ -120,27 +129,33 @@ def _with_bias(
         return output, []
     if not isinstance(bias, Stacked):
         return output + bias.view([*[1] * channel, -1, *[1] * (output.dim() - channel - 1)]), []
-    added = output + _spread(bias, output, channel)
+    added = output + _by_row(bias, output, channel)
     return added, [(bias.weight_name, _bias_of(channel))]
 
 
 class _EachLinear(torch.autograd.Function):
-    """Rows [K, T, d] times each site's matrix [K, p, d]: torch's own would transpose gradients."""
+    """Rows [K, T, d] times each site's matrix [K, p, d], plus its bias [K, 1, p] or None.
+
+    torch's own product would give a matrix's gradient transposed.
+    """
 
     @staticmethod
-    def forward(context: Any, input: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    def forward(
+        context: Any, input: torch.Tensor, matrices: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
         context.save_for_backward(input, matrices)
-        return torch.bmm(input, matrices.mT)
+        if bias is None:
+            return torch.bmm(input, matrices.mT)
+        return torch.baddbmm(bias, input, matrices.mT)
 
     @staticmethod
-    def backward(
-        context: Any, gradient: torch.Tensor
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         input, matrices = context.saved_tensors
-        of_input, of_matrices = context.needs_input_grad
+        of_input, of_matrices, of_bias = context.needs_input_grad
         return (
             torch.bmm(gradient, matrices) if of_input else None,
             torch.bmm(gradient.mT, input) if of_matrices else None,
+            gradient.sum(1, keepdim=True) if of_bias else None,
         )
 
 
@@ -152,9 +167,15 @@ def _linear(
         return bias.tape.note(added, *uses) if isinstance(bias, Stacked) else added
     tape, rows = weight.tape, len(input)
     sited = _sited(input, tape).reshape(tape.sites, -1, input.shape[-1])
-    product: torch.Tensor = _EachLinear.apply(sited, weight.value)  # type: ignore[no-untyped-call]
+    uses: list[tuple[str, Maker]] = []
+    own = None
+    if isinstance(bias, Stacked):
+        own = _spread(bias, 2, 1)
+        uses = [(bias.weight_name, _bias_of(input.dim() - 1))]
+    product: torch.Tensor = _EachLinear.apply(sited, weight.value, own)  # type: ignore[no-untyped-call]
     output = product.view(*input.shape[:-1], -1)
-    output, uses = _with_bias(output, bias, output.dim() - 1)
+    if own is None and bias is not None:
+        output = output + bias
     kept = input.detach().reshape(rows, 1, -1, input.shape[-1])
 
     def use(gradient: torch.Tensor) -> Product:
@@ -200,7 +221,7 @@ def _scaled(
     uses: list[tuple[str, Maker]] = []
     output, kept = normal, normal.detach()
     if isinstance(weight, Stacked):
-        output = output * _spread(weight, output, channel)
+        output = output * _by_row(weight, output, channel)
         uses.append((weight.weight_name, lambda g: Direct(_summed(g * kept, channel))))
     elif weight is not None:
         output = output * weight.view([*[1] * channel, -1, *[1] * (normal.dim() - channel - 1)])
