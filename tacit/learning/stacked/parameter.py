@@ -167,11 +167,11 @@ def _linear(
         return bias.tape.note(added, *uses) if isinstance(bias, Stacked) else added
     tape, rows = weight.tape, len(input)
     sited = _sited(input, tape).reshape(tape.sites, -1, input.shape[-1])
-    uses: list[tuple[str, Maker]] = []
+    of_bias: list[tuple[str, Maker]] = []
     own = None
     if isinstance(bias, Stacked):
         own = _spread(bias, 2, 1)
-        uses = [(bias.weight_name, _bias_of(input.dim() - 1))]
+        of_bias = [(bias.weight_name, _bias_of(input.dim() - 1))]
     product: torch.Tensor = _EachLinear.apply(sited, weight.value, own)  # type: ignore[no-untyped-call]
     output = product.view(*input.shape[:-1], -1)
     if own is None and bias is not None:
@@ -182,7 +182,7 @@ def _linear(
         outputs = gradient.reshape(rows, 1, -1, gradient.shape[-1])
         return Product(kept.float(), outputs, weight.value.shape[1:])
 
-    return tape.note(output, (weight.weight_name, use), *uses)
+    return tape.note(output, (weight.weight_name, use), *of_bias)
 
 
 def _embedding(
