@@ -215,25 +215,7 @@ class Stream:
 
 
 def normals_of(streams: Sequence[Stream], n: int) -> torch.Tensor:
-    """Draw from each of several streams what its `Stream.normals` draws, in one computation.
-
-    Parameters
-    ----------
-    streams
-        Each serves nothing else meanwhile.
-    n
-        How many numbers of each, at least 0.
-
-    Returns
-    -------
-    torch.Tensor
-        float32 of shape [streams, n], on the CPU.
-
-    Raises
-    ------
-    TacitError
-        The process was forked since a stream was opened.
-    """
+    """Draw from each of several streams what its `normals` draws, as float32 [streams, n]."""
     drawn = torch.empty(len(streams), _count(n), dtype=torch.float32)
     for part in torch.split(drawn, 2 * _PAIRS_AT_ONCE, dim=1):
         width = part.shape[1]

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from tacit.learning.stacked.convolution import convolve
+from tacit.learning.stacked.linear import multiply
 from tacit.learning.stacked.tape import Direct, Lookup, Maker, Product, Tape
 
 
@@ -133,32 +134,6 @@ def _with_bias(
     return added, [(bias.weight_name, _bias_of(channel))]
 
 
-class _EachLinear(torch.autograd.Function):
-    """Rows [K, T, d] times each site's matrix [K, p, d], plus its bias [K, 1, p] or None.
-
-    torch's own product would give a matrix's gradient transposed.
-    """
-
-    @staticmethod
-    def forward(
-        context: Any, input: torch.Tensor, matrices: torch.Tensor, bias: torch.Tensor | None
-    ) -> torch.Tensor:
-        context.save_for_backward(input, matrices)
-        if bias is None:
-            return torch.bmm(input, matrices.mT)
-        return torch.baddbmm(bias, input, matrices.mT)
-
-    @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        input, matrices = context.saved_tensors
-        of_input, of_matrices, of_bias = context.needs_input_grad
-        return (
-            torch.bmm(gradient, matrices) if of_input else None,
-            torch.bmm(gradient.mT, input) if of_matrices else None,
-            gradient.sum(1, keepdim=True) if of_bias else None,
-        )
-
-
 def _linear(
     input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -172,8 +147,7 @@ def _linear(
     if isinstance(bias, Stacked):
         own = _spread(bias, 2, 1)
         of_bias = [(bias.weight_name, _bias_of(input.dim() - 1))]
-    product: torch.Tensor = _EachLinear.apply(sited, weight.value, own)  # type: ignore[no-untyped-call]
-    output = product.view(*input.shape[:-1], -1)
+    output = multiply(sited, weight.value, own).view(*input.shape[:-1], -1)
     if own is None and bias is not None:
         output = output + bias
     kept = input.detach().reshape(rows, 1, -1, input.shape[-1])
