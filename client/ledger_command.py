@@ -1,7 +1,7 @@
 r"""`tacit-ledger`: what a data set has spent, whether its ledger is whole, and copies of it.
 
-Every word but ``move`` only reads, also while tacit-client runs, and writes nothing but the file
-that it is asked for. An export is checked without Tacit::
+Every word but ``move`` only reads, also while tacit-client or a simulation runs, and writes nothing
+but the file that it is asked for. An export is checked without Tacit::
 
     tacit-ledger export site.yaml ledger.json > ledger.json.sha256
     sha256sum -c ledger.json.sha256
@@ -18,7 +18,7 @@ and, so that no row can have been changed without changing the head that others 
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -33,18 +33,20 @@ from commands import entry
 from tacit import __version__
 from tacit.errors import ConfigurationError, LedgerError
 from tacit.privacy.chain import Receipt
+from tacit.privacy.cohort_view import CohortView, read_any
 from tacit.privacy.ledger_file import create
-from tacit.privacy.ledger_view import LedgerView, read_ledger
+from tacit.privacy.ledger_view import LedgerView
 
 if TYPE_CHECKING:
-    from tacit.privacy.ledger_summary import Summary
+    from tacit.privacy.cohort_summary import CohortSummary
+    from tacit.privacy.ledger_summary import RunSummary, Summary
 
 EXPORT_FORMAT = "tacit-ledger-export/1"
 
 EXITS = (
-    "LEDGER is a site.yaml, a ledger's file, or its folder with --data-set. Ends with 0 when done, "
-    "2 when there is no such ledger or file, 5 when the ledger is changed, cut, an old copy or "
-    "moved elsewhere."
+    "LEDGER is a site.yaml, a ledger's file, its folder with --data-set, or a simulated run's "
+    "folder. Ends with 0 when done, 2 when there is no such ledger or file, 5 when the ledger is "
+    "changed, cut, an old copy or moved elsewhere."
 )
 
 app = typer.Typer(
@@ -104,13 +106,19 @@ def show(
     target: Target,
     data_set: DataSet = None,
     heads: Heads = None,
+    site: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="One site alone, where a ledger is that of many."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Everything, as one JSON object.")] = False,
     csv_: Annotated[bool, typer.Option("--csv", help="The runs, as CSV.")] = False,
 ) -> None:
     """Show the runs, what was spent and what is left.
 
     Shown is every run with its ε, what the data set has cost over its life, by PLD and by Rényi DP,
-    and what that leaves under the limit of site.yaml. A backup can be shown too.
+    and what that leaves under the limit of site.yaml. A backup can be shown too. Of a simulation
+    whose sites trained together it is how this spreads over the sites, and the dearest by name;
+    --csv has every run of every site.
     """
     if json_ and csv_:
         raise ConfigurationError("--json and --csv: ask for one of them")
@@ -118,17 +126,25 @@ def show(
 
     named = named_ledger(target, data_set, heads)
     with _reading(named.place) as view:
-        summary = summarise(view, named.lifetime_epsilon)
         trouble = _trouble(view)
+        if isinstance(view, CohortView):
+            if site is None:
+                _show_sites(view, named.place, trouble, json_=json_, csv_=csv_)
+                return
+            summary = summarise(view.of(site))
+        elif site is not None:
+            raise ConfigurationError(f"--site={site}: {view.path} is the ledger of one data set")
+        else:
+            summary = summarise(view, named.lifetime_epsilon)
     if named.lifetime_delta not in (None, summary.standing.delta):
         trouble = [
             *trouble,
             f"limits.lifetime_delta={named.lifetime_delta:g} of the site is not the ledger's δ",
         ]
     if json_:
-        print(_as_json(summary, named.place, trouble))
+        _print_json(summary, named.place, trouble)
     elif csv_:
-        _print_csv(summary)
+        _print_csv(({}, run) for run in summary.runs)
     else:
         from client.ledger_screen import print_screen
 
@@ -207,6 +223,8 @@ def backup(
     the ledger's place it is found to be an old copy, unless nothing was charged since.
     """
     with _reading(named_ledger(target, data_set, heads).place) as view:
+        if isinstance(view, CohortView):
+            raise _of_its_run(view, "copy")
         view.backup(file)
         print(f"{file} has the {view.receipt().count} rows of {view.path}")
 
@@ -225,7 +243,9 @@ def move(
     again.
     """
     place = named_ledger(target, data_set, heads).place
-    check_begun(place)
+    with _reading(place) as view:
+        if isinstance(view, CohortView):
+            raise _of_its_run(view, "move")
     moved = move_ledger(place, folder)
     print(
         f"{place.ledger} goes on in {moved.ledger}; name its folder in site.yaml: ledger: {folder}"
@@ -233,13 +253,20 @@ def move(
 
 
 @contextmanager
-def _reading(place: Place) -> Iterator[LedgerView]:
+def _reading(place: Place) -> Iterator[LedgerView | CohortView]:
     check_begun(place)
-    with read_ledger(place.ledger, place.head) as view:
+    with read_any(place.ledger, place.head) as view:
         yield view
 
 
-def _trouble(view: LedgerView) -> list[str]:
+def _of_its_run(view: CohortView, verb: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{view.path} is the ledger of a simulation's sites and belongs to its run: {verb} the "
+        "run's whole folder, while no simulation runs in it"
+    )
+
+
+def _trouble(view: LedgerView | CohortView) -> list[str]:
     try:
         view.check_head()
     except LedgerError as error:
@@ -257,17 +284,36 @@ def _receipt(path: Path) -> Receipt:
         ) from error
 
 
-def _as_json(summary: "Summary", place: Place, trouble: list[str]) -> str:
+def _show_sites(
+    view: CohortView, place: Place, trouble: list[str], *, json_: bool, csv_: bool
+) -> None:
+    from tacit.privacy.cohort_summary import runs_of_sites, summarise_all
+
+    if csv_:
+        _print_csv((({"site": site}, run) for site, run in runs_of_sites(view)), "site")
+        return
+    summary = summarise_all(view)
+    if json_:
+        _print_json(summary, place, trouble)
+    else:
+        from client.ledger_sites import print_sites
+
+        print_sites(summary, place, trouble)
+
+
+def _print_json(summary: "Summary | CohortSummary", place: Place, trouble: list[str]) -> None:
     places = {"ledger": str(place.ledger), "head": str(place.head), "trouble": trouble}
-    return json.dumps({**summary.to_json_values(), "places": places}, indent=1, allow_nan=False)
+    values = {**summary.to_json_values(), "places": places}
+    print(json.dumps(values, indent=1, allow_nan=False))
 
 
-def _print_csv(summary: "Summary") -> None:
+def _print_csv(lines: "Iterable[tuple[Mapping[str, str], RunSummary]]", *before: str) -> None:
+    """Write a run a line, with what comes before it."""
     import csv
     from dataclasses import fields
 
     from tacit.privacy.ledger_summary import RunSummary
 
-    writer = csv.DictWriter(sys.stdout, [field.name for field in fields(RunSummary)])
+    writer = csv.DictWriter(sys.stdout, [*before, *(field.name for field in fields(RunSummary))])
     writer.writeheader()
-    writer.writerows(asdict(run) for run in summary.runs)
+    writer.writerows({**first, **asdict(run)} for first, run in lines)

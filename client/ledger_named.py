@@ -1,11 +1,17 @@
-"""Which ledger a person means: a site.yaml, a ledger's file, or its folder and the data set."""
+"""Which ledger a person means: a site.yaml, a file, a folder and the data set in it, or a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from client.ledger_home import Place, check_there, head_of, place_of
 from tacit.errors import ConfigurationError
-from tacit.privacy.ledger_view import read_ledger
+from tacit.privacy.cohort_view import CohortView, read_any
+
+LEDGERS: Final = "ledger"
+"""A run's folder of ledgers, as `tacit.runs.directory` has it, which takes long to import."""
+TOGETHER: Final = "sites.sqlite"
+"""The one ledger of a simulation's sites, in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +29,12 @@ def named_ledger(target: Path, data_set: str | None = None, heads: Path | None =
     Parameters
     ----------
     target
-        A site.yaml, a ledger's file, or the folder of one.
+        A site.yaml, a ledger's file, or the folder of one; or a run's folder, or its folder of
+        ledgers, whose sites were trained together.
     data_set
         The data set, with a folder and with nothing else.
     heads
-        Folder of the second place; see `client.ledger_home`.
+        Folder of the second place; see `client.ledger_home`. A simulation keeps it beside the file.
 
     Raises
     ------
@@ -37,14 +44,16 @@ def named_ledger(target: Path, data_set: str | None = None, heads: Path | None =
         The file is damaged, or was moved elsewhere.
     """
     if target.is_dir():
-        if data_set is None:
-            raise ConfigurationError(f"{target} is a folder: say --data-set NAME as well")
-        return Named(place_of(target, data_set, heads))
+        if data_set is not None:
+            return Named(place_of(target, data_set, heads))
+        return Named(_together(_of_run(target), heads))
     if data_set is not None:
         raise ConfigurationError(f"--data-set={data_set}: {target} is no folder and says it itself")
     if target.suffix in (".yaml", ".yml"):
         return _of_site(target, heads)
-    with read_ledger(target) as view:
+    with read_any(target) as view:
+        if isinstance(view, CohortView):
+            return Named(_together(target, heads))
         return Named(Place(target, head_of(target, view.data_set, heads)))
 
 
@@ -61,6 +70,23 @@ def check_begun(place: Place) -> None:
     check_there(place)
     if not place.ledger.exists():
         raise ConfigurationError(f"{place.ledger} is not there: nothing was spent from it yet")
+
+
+def _of_run(folder: Path) -> Path:
+    """Find the one ledger of sites that were trained together in a run's folder."""
+    for each in (folder / LEDGERS / TOGETHER, folder / TOGETHER):
+        if each.exists() or each.with_name(each.name + ".head").exists():
+            return each
+    own = next((folder / LEDGERS).glob("*.sqlite"), None)
+    if own is not None:
+        raise ConfigurationError(
+            f"{folder} is a run whose sites have a ledger each: name one of them, such as {own}"
+        )
+    raise ConfigurationError(f"{folder} is a folder: say --data-set NAME as well")
+
+
+def _together(ledger: Path, heads: Path | None) -> Place:
+    return Place(ledger, (heads or ledger.parent) / f"{ledger.name}.head")
 
 
 def _of_site(path: Path, heads: Path | None) -> Named:

@@ -1,11 +1,13 @@
 """A ledger on a person's terminal."""
 
 import math
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
 from client.ledger_home import Place
+from tacit.privacy.chain import Receipt
 from tacit.privacy.ledger_summary import RunSummary, Summary
 
 WIDTH_OF_A_PIPE = 120
@@ -13,22 +15,42 @@ WIDTH_OF_A_PIPE = 120
 
 def print_screen(summary: Summary, place: Place, trouble: list[str]) -> None:
     """Print the runs as a table, and below it what the data set cost and what is left."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = WIDTH_OF_A_PIPE
-    console.print(f"data set {_plain(summary.data_set)}", style="bold")
+    console = screen()
+    console.print(f"data set {plain(summary.data_set)}", style="bold")
     console.print(f"unit {summary.unit}, relation {summary.relation}")
-    counts = (f"{count} {kind.split('/')[0]}" for kind, count in summary.rows_of_kind.items())
-    console.print(f"{place.ledger}: {summary.receipt.count} rows ({', '.join(counts)})")
-    console.print(f"head {summary.receipt.head}")
-    for line in trouble or [f"{place.head} agrees"]:
-        console.print(line, style="bold red" if trouble else "")
-    console.print()
+    print_rows(console, summary.rows_of_kind, summary.receipt, place, trouble)
     if summary.runs:
         console.print(_table(summary.runs), soft_wrap=False)
         console.print()
     for line in _life(summary):
         console.print(line)
+
+
+def screen() -> Console:
+    """Return the terminal, or a pipe of a fixed width; text is never taken for markup."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = WIDTH_OF_A_PIPE
+    return console
+
+
+def print_rows(
+    console: Console,
+    rows_of_kind: Mapping[str, int],
+    receipt: Receipt,
+    place: Place,
+    trouble: list[str],
+) -> None:
+    """Print how many rows there are, the head, and whether the second place agrees."""
+    counts = ", ".join(f"{count:,} {kind.split('/')[0]}" for kind, count in rows_of_kind.items())
+    counted = sum(rows_of_kind.values())
+    if counted < receipt.count:
+        counts = f"{counted:,} of this site: {counts}"
+    console.print(f"{place.ledger}: {receipt.count:,} rows ({counts})")
+    console.print(f"head {receipt.head}")
+    for line in trouble or [f"{place.head} agrees"]:
+        console.print(line, style="bold red" if trouble else "")
+    console.print()
 
 
 def _table(runs: list[RunSummary]) -> Table:
@@ -39,16 +61,16 @@ def _table(runs: list[RunSummary]) -> Table:
         table.add_column(name, justify="right")
     for run in runs:
         table.add_row(
-            _plain(run.run),
+            plain(run.run),
             run.state,
-            _date(run.first),
-            _date(run.last),
+            date(run.first),
+            date(run.last),
             f"{run.rounds} of {run.planned_rounds}",
-            _number(run.noise_multiplier),
-            _number(run.sampling_rate),
-            _number(run.epsilon),
-            _number(run.planned_epsilon),
-            _number(run.delta),
+            number(run.noise_multiplier),
+            number(run.sampling_rate),
+            number(run.epsilon),
+            number(run.planned_epsilon),
+            number(run.delta),
         )
     return table
 
@@ -57,41 +79,43 @@ def _life(summary: Summary) -> list[str]:
     standing = summary.standing
     lines = [
         f"over its life, at δ = {standing.delta:g}",
-        f"  ε = {_number(standing.pld)} by PLD: what was charged, if all runs had been planned "
+        f"  ε = {number(standing.pld)} by PLD: what was charged, if all runs had been planned "
         "before the first began",
-        f"  ε = {_number(standing.rdp)} by Rényi DP{_at(standing.order)}: what was charged, "
+        f"  ε = {number(standing.rdp)} by Rényi DP{_at(standing.order)}: what was charged, "
         "whatever later runs made of earlier ones",
     ]
     if math.isinf(standing.pld):
         return [*lines, "  noise could be predicted or there was none: these are test data"]
     if summary.lifetime_epsilon is None:
         return lines
-    limit = f"  the limit is ε = {_number(summary.lifetime_epsilon)}"
+    limit = f"  the limit is ε = {number(summary.lifetime_epsilon)}"
     if summary.budget is None or summary.room is None:
         return [*lines, f"{limit}; the first run may use all of it"]
     lines.append(
-        f"{limit}: a divergence of {_number(summary.budget)}{_at(standing.order)}, of which "
-        f"{_number(standing.committed)} are spent or reserved"
+        f"{limit}: a divergence of {number(summary.budget)}{_at(standing.order)}, of which "
+        f"{number(standing.committed)} are spent or reserved"
     )
     if summary.room == 0:
         return [*lines, "  nothing is left: no further run is admitted"]
-    return [*lines, f"  left: about ε = {_number(summary.room)} for one more run"]
+    return [*lines, f"  left: about ε = {number(summary.room)} for one more run"]
 
 
 def _at(order: int | None) -> str:
     return "" if order is None else f" of order {order}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Write a figure with four digits; what is not there is a dash."""
     if value is None:
         return "–"
     return "∞" if math.isinf(value) else f"{value:.4g}"
 
 
-def _date(stamp: str) -> str:
+def date(stamp: str) -> str:
+    """Write a time to the minute."""
     return stamp[:16].replace("T", " ")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Take out what could steer a terminal: a coordinator names the runs."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

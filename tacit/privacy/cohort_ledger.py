@@ -16,22 +16,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from json import loads
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Self
 
-from tacit.errors import LedgerError, TacitError
+from tacit.errors import LedgerError
 from tacit.privacy.book import Book, Charge, Filter, Fixed
 from tacit.privacy.chain import NO_ROWS, Chain, Receipt, Row
-from tacit.privacy.events import Event, ExactRelease, GaussianSteps, from_json, to_json
+from tacit.privacy.cohort_book import CHARGED, CLOSED, OPENED, RESERVED, SETTLED, enter
+from tacit.privacy.events import Event, ExactRelease, GaussianSteps, to_json
 from tacit.privacy.ledger_file import damage
-from tacit.privacy.ledger_view import believed
+from tacit.privacy.ledger_reading import believed
 from tacit.privacy.policy import Plan, Policy
 from tacit.privacy.reserving import reservation
-
-OPENED: Final = "opened-together/1"
-RESERVED: Final = "reserved-together/1"
-CHARGED: Final = "charged-together/1"
-SETTLED: Final = "settled-together/1"
-CLOSED: Final = "closed-together/1"
 
 
 @dataclass(slots=True)
@@ -240,7 +235,7 @@ class CohortLedger:
                     if row.number == 1:
                         self._compare(row)
                     else:
-                        self._enter(row)
+                        enter(self._books, row)
                     self._heads.append(row.hash)
             if not self._chain.tail.count:
                 self._append({"kind": OPENED, **self._fixed.to_fields()})
@@ -256,26 +251,6 @@ class CohortLedger:
                 raise LedgerError(
                     f"{self.path} is the ledger of {key}={said.get(key)!r}, not {value!r}"
                 )
-
-    def _enter(self, row: Row) -> None:
-        fields: dict[str, Any] = loads(row.body)
-        for site in fields["sites"]:
-            self._enter_one(self.own(site), fields["kind"], row.number, fields)
-
-    @staticmethod
-    def _enter_one(book: Book, kind: str, number: int, fields: Mapping[str, Any]) -> None:
-        if kind == RESERVED:
-            under = fields["filter"]
-            book.reserve(Plan.from_fields(fields["plan"]), under and Filter.from_fields(under))
-        elif kind == CHARGED:
-            event = from_json(fields["event"])
-            book.charge(Charge(number, fields["run"], fields["request"], event, fields["repeat"]))
-        elif kind == SETTLED:
-            book.settle(book.charges[fields["charge"]], fields["steps_begun"])
-        elif kind == CLOSED:
-            book.close(fields["run"])
-        else:
-            raise TacitError(f"unknown kind of row {kind!r}: written by a newer version of Tacit?")
 
 
 def _plain(value: Hashable) -> object:

@@ -3,17 +3,50 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 from tacit.privacy.book import Run
 from tacit.privacy.chain import Receipt, Row
-from tacit.privacy.events import Event, GaussianSteps
+from tacit.privacy.events import Event, GaussianSteps, Relation, Unit
 from tacit.privacy.ledger_filter import renyi_budget
-from tacit.privacy.ledger_view import LedgerView, Standing
+from tacit.privacy.ledger_view import Standing
 
 FORMAT = "tacit-ledger-summary/1"
 """Changes whenever a key of `to_json_values` changes its meaning."""
+
+
+class Told(Protocol):
+    """What is added up: a `tacit.privacy.ledger_view.LedgerView`, or a site's part of one."""
+
+    @property
+    def data_set(self) -> str:
+        """The name of the data."""
+
+    @property
+    def unit(self) -> Unit:
+        """Whose presence is hidden."""
+
+    @property
+    def relation(self) -> Relation:
+        """Between which data sets."""
+
+    @property
+    def delta(self) -> float:
+        """The lifetime's δ."""
+
+    def rows(self) -> list[Row]:
+        """Give its rows, oldest first."""
+
+    def runs(self) -> Mapping[str, Run]:
+        """Give what stands for each run."""
+
+    def standing(self) -> Standing:
+        """Compute what everything charged so far has cost."""
+
+    def receipt(self) -> Receipt:
+        """Give the count of rows and the last hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +128,10 @@ class Summary:
 
     def to_json_values(self) -> dict[str, object]:
         """Write as JSON values; what is infinite is null."""
-        return {"format": FORMAT, **{key: _finite(value) for key, value in asdict(self).items()}}
+        return {"format": FORMAT, **{key: finite(value) for key, value in asdict(self).items()}}
 
 
-def summarise(view: LedgerView, lifetime_epsilon: float | None = None) -> Summary:
+def summarise(view: Told, lifetime_epsilon: float | None = None) -> Summary:
     """Add up a ledger.
 
     Parameters
@@ -115,22 +148,28 @@ def summarise(view: LedgerView, lifetime_epsilon: float | None = None) -> Summar
     if limit is not None and standing.order is not None:
         budget = renyi_budget(limit, view.delta, standing.order)
         room = _room(budget - standing.committed, view, standing.order)
-    dates = _dates(rows)
+    dates = dates_of(rows)
     return Summary(
         data_set=view.data_set,
         unit=str(view.unit),
         relation=str(view.relation),
-        receipt=Receipt(rows[-1].number, rows[-1].hash),
-        rows_of_kind=dict(Counter(str(json.loads(row.body)["kind"]) for row in rows)),
+        receipt=view.receipt(),
+        rows_of_kind=kinds_of(rows),
         standing=standing,
         lifetime_epsilon=limit,
         budget=budget,
         room=room,
-        runs=[_run(run, *dates[name]) for name, run in runs.items()],
+        runs=[summary_of(run, *dates[name]) for name, run in runs.items()],
     )
 
 
-def _run(run: Run, first: str, last: str) -> RunSummary:
+def kinds_of(rows: Iterable[Row]) -> dict[str, int]:
+    """Count the rows of each kind."""
+    return dict(Counter(str(json.loads(row.body)["kind"]) for row in rows))
+
+
+def summary_of(run: Run, first: str, last: str) -> RunSummary:
+    """Add up one run, of which was heard first and last at these times."""
     event = run.plan.event
     mechanism = (
         (event.noise_multiplier, event.sampling_rate, event.clipping_norm)
@@ -163,7 +202,7 @@ def _epsilon(run: Run, events: Iterable[Event]) -> float:
     return epsilon(events, run.plan.delta, Accountant.PLD) if run.plan.private else math.inf
 
 
-def _room(left: float, view: LedgerView, order: int) -> float:
+def _room(left: float, view: Told, order: int) -> float:
     """Return ε of the one Gaussian that has a divergence of `left`: α/(2σ²) (Mironov 2017)."""
     from tacit.privacy.accounting import Accountant, epsilon
 
@@ -174,24 +213,31 @@ def _room(left: float, view: LedgerView, order: int) -> float:
     return epsilon([last], view.delta, Accountant.PLD)
 
 
-def _dates(rows: Iterable[Row]) -> dict[str, tuple[str, str]]:
+def dates_of(rows: Iterable[Row]) -> dict[str, tuple[str, str]]:
     """Find when each run was first and last heard of."""
     dates: dict[str, tuple[str, str]] = {}
-    run_of: dict[int, str] = {}
-    for row in rows:
-        fields = json.loads(row.body)
-        if row.number == 1:
-            continue
-        plan = fields.get("plan")
-        run = str(plan["run"] if plan else fields.get("run") or run_of[fields["charge"]])
-        run_of[row.number] = run
-        dates[run] = dates.get(run, (fields["at"],))[0], fields["at"]
+    for at, run, _ in heard(rows):
+        dates[run] = dates.get(run, (at,))[0], at
     return dates
 
 
-def _finite(value: object) -> object:
+def heard(rows: Iterable[Row]) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """Give the time, the run and the sites, where it names any, of each row but the first."""
+    run_of: dict[int, str] = {}
+    for row in rows:
+        if row.number == 1:
+            continue
+        fields = json.loads(row.body)
+        plan = fields.get("plan")
+        run = str(plan["run"] if plan else fields.get("run") or run_of[fields["charge"]])
+        run_of[row.number] = run
+        yield fields["at"], run, fields.get("sites", ())
+
+
+def finite(value: object) -> object:
+    """Write numbers that are not finite as null."""
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: finite(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

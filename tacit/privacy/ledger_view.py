@@ -11,19 +11,18 @@ opened, while a site may go on writing.
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Self
+from types import MappingProxyType
 
-from tacit.errors import LedgerError, TacitError
+from tacit.errors import LedgerError
 from tacit.privacy.book import Book, Charged, Fixed, Run
-from tacit.privacy.chain import NO_ROWS, Receipt, Row, Rows, open_rows
-from tacit.privacy.events import Event, Relation, Unit
+from tacit.privacy.chain import NO_ROWS, Receipt, Row, Rows
+from tacit.privacy.events import Event
 from tacit.privacy.ledger_file import damage
 from tacit.privacy.ledger_filter import renyi_budget, renyi_epsilon
+from tacit.privacy.ledger_reading import Reading, opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +53,12 @@ class Standing:
     committed: float
 
 
-class LedgerView:
-    """The ledger of one data set, by the name its officer gives; made by `read_ledger`.
-
-    Attributes
-    ----------
-    data_set, unit, relation, delta
-        What its first row fixed for good: the data set's name, whose presence is hidden, between
-        which data sets, and the δ at which everything ever released is counted.
-    """
+class LedgerView(Reading):
+    """The ledger of one data set, by the name its officer gives; made by `read_ledger`."""
 
     def __init__(self, rows: Rows, fixed: Fixed) -> None:
-        self.data_set: str = fixed.data_set
-        self.unit: Unit = fixed.unit
-        self.relation: Relation = fixed.relation
-        self.delta: float = fixed.delta
-        self._rows = rows
+        super().__init__(rows, fixed)
         self._forget()
-
-    @property
-    def path(self) -> Path:
-        """The SQLite file."""
-        return self._rows.path
-
-    @property
-    def head_path(self) -> Path:
-        """The second place, which keeps the count of rows and the last hash."""
-        return self._rows.head_path
 
     def spent_events(self, run: str | None = None) -> list[Event]:
         """Give all that was charged, net of settlements: one event a run."""
@@ -93,26 +71,10 @@ class LedgerView:
 
         Infinite once noise was predictable or absent.
         """
-        from tacit.privacy.accounting import Accountant, epsilon, renyi_divergence
-
         with self._transaction():
-            runs, order = list(self._book.runs.values()), self._book.order
-            limit = self._book.largest_limit
-        spent = [event for run in runs for event in run.spent()]
-        if any(run.spent() and not run.plan.private for run in runs):
-            return Standing(self.delta, math.inf, math.inf, order, math.inf, math.inf)
-        if order is None:
-            return Standing(self.delta, 0.0, 0.0, None, 0.0, 0.0)
-        divergence = renyi_divergence(spent, order)
-        budget = renyi_budget(limit, self.delta, order)
-        return Standing(
-            delta=self.delta,
-            pld=epsilon(spent, self.delta, Accountant.PLD),
-            rdp=renyi_epsilon(divergence, self.delta, order) if spent else 0.0,
-            order=order,
-            spent=divergence,
-            committed=renyi_divergence([e for run in runs for e in run.counted(budget)], order),
-        )
+            book = self._book
+        # Not inside: a writer would wait for seconds of accounting.
+        return standing_of(book, self.delta)
 
     def runs(self) -> Mapping[str, Run]:
         """Give what stands for each run, in the order of their reservations; look, do not touch."""
@@ -123,33 +85,6 @@ class LedgerView:
         """Give every row, oldest first."""
         with self._transaction():
             return list(self._book.rows)
-
-    def receipt(self) -> Receipt:
-        """Give the count of rows and the last hash, for somebody else to keep."""
-        with self._transaction():
-            return self._rows.tail
-
-    def check_receipt(self, receipt: Receipt, keeper: str = "the receipt") -> None:
-        """Refuse when this ledger does not go on from a receipt that it gave before.
-
-        Raises
-        ------
-        LedgerError
-            It has fewer rows, or others.
-        """
-        with self._transaction():
-            self._rows.check_receipt(receipt, keeper)
-
-    def check_head(self) -> None:
-        """Refuse when this ledger does not go on from what the second place keeps.
-
-        Raises
-        ------
-        LedgerError
-            It has fewer rows, or others, or nothing is kept.
-        """
-        with self._transaction():
-            self._rows.check_head()
 
     def verify(self) -> None:
         """Read everything from the disk again and check every row and the kept replies.
@@ -181,21 +116,6 @@ class LedgerView:
             self._rows.copy_to(target)
             self._check_copy(target)
 
-    def close(self) -> None:
-        """Close the file; everything is on disk already."""
-        self._rows.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _check_copy(self, target: Path) -> None:
         try:
             with read_ledger(target, self.head_path) as copy:
@@ -215,25 +135,6 @@ class LedgerView:
             )
         return reply
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Hold the rows still, all of them read; what is written is kept whole or not."""
-        on_disk = None
-        try:
-            with self._rows.transaction():
-                self._catch_up()
-                on_disk = self._rows.tail
-                yield
-        except BaseException:
-            # Memory must never hold a row that the disk may not.
-            if self._rows.tail != on_disk:
-                self._forget()
-            raise
-
-    def _catch_up(self) -> None:
-        with believed(self._rows):
-            self._read()
-
     def _read(self) -> None:
         for row in self._rows.unread():
             self._book.enter(row)
@@ -249,17 +150,26 @@ def reply_sha256(reply: Sequence[bytes]) -> str:
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
-@contextmanager
-def believed(rows: Rows) -> Iterator[None]:
-    """Say which row could not have come about."""
-    try:
-        yield
-    except LedgerError:
-        raise
-    except (TacitError, KeyError, TypeError, ValueError) as error:
-        raise LedgerError(
-            f"{rows.path}: row {rows.tail.count + 1} cannot stand: {error}"
-        ) from error
+def standing_of(book: Book, delta: float) -> Standing:
+    """Compute what everything charged so far in a book has cost at a lifetime's δ."""
+    from tacit.privacy.accounting import Accountant, epsilon, renyi_divergence
+
+    runs, order = list(book.runs.values()), book.order
+    spent = [event for run in runs for event in run.spent()]
+    if any(run.spent() and not run.plan.private for run in runs):
+        return Standing(delta, math.inf, math.inf, order, math.inf, math.inf)
+    if order is None:
+        return Standing(delta, 0.0, 0.0, None, 0.0, 0.0)
+    divergence = renyi_divergence(spent, order)
+    budget = renyi_budget(book.largest_limit, delta, order)
+    return Standing(
+        delta=delta,
+        pld=epsilon(spent, delta, Accountant.PLD),
+        rdp=renyi_epsilon(divergence, delta, order) if spent else 0.0,
+        order=order,
+        spent=divergence,
+        committed=renyi_divergence([e for run in runs for e in run.counted(budget)], order),
+    )
 
 
 def read_ledger(path: Path, head_path: Path | None = None) -> LedgerView:
@@ -282,17 +192,4 @@ def read_ledger(path: Path, head_path: Path | None = None) -> LedgerView:
     LedgerError
         It is damaged, or was moved elsewhere.
     """
-    rows = open_rows(path, head_path or path.with_name(path.name + ".head"))
-    try:
-        with rows.transaction(), believed(rows):
-            first = next(rows.unread(), None)
-            if first is None:
-                rows.check_head()
-                raise damage(path, "it has no rows")
-            fixed = Fixed.from_row(first)
-        view = LedgerView(rows, fixed)
-        view.receipt()
-    except BaseException:
-        rows.close()
-        raise
-    return view
+    return opened(path, head_path, lambda rows, first: LedgerView(rows, Fixed.from_row(first)))
