@@ -29,7 +29,7 @@ from tacit.messages import (
 )
 from tacit.models.trainable import Weights, check_trainable, sha256_of
 from tacit.privacy.book import Charge
-from tacit.privacy.events import ExactRelease
+from tacit.privacy.events import Event, ExactRelease
 from tacit.privacy.policy import Plan, Policy, Reason
 from tacit.privacy.randomness import Stream
 from tacit.privacy.spending import Spending
@@ -148,39 +148,25 @@ def reserve(site: Site, message: Message) -> Message:
     return door.confirm(message, site.ledger.receipt())
 
 
-class Arrived:
-    """A request as it came: read, hashed and held against a model once.
+class Arrays:
+    """Weights as they came: read, hashed and held against a model once.
 
     Parameters
     ----------
-    content
+    record
         Of the message.
-
-    Attributes
-    ----------
-    request, weights
-        What is asked, and from where to begin.
-    key
-        Hash of both: a repeated request has the same.
 
     Raises
     ------
-    ConfigurationError, KeyError, ValueError, TypeError
+    ValueError, TypeError
         It cannot be read.
     """
 
-    def __init__(self, content: RecordDict) -> None:
-        config = _there(content, CONFIG, ConfigRecord)
-        self.request = TrainRequest.from_config(dict(config))
-        self.event = self.request.plan.event()
-        self.weights = from_record(_there(content, ARRAYS, ArrayRecord))
-        self.key = request_hash(config, sha256_of(self.weights))
+    def __init__(self, record: ArrayRecord) -> None:
+        self.weights = from_record(record)
+        self.sha256 = sha256_of(self.weights)
+        self.nbytes = sum(array.nbytes for array in self.weights.values())
         self._fits: nn.Module | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the weights, and so of a reply."""
-        return sum(array.nbytes for array in self.weights.values())
 
     def check(self, model: nn.Module) -> None:
         """Refuse weights that are not this model's; ModelError says why."""
@@ -189,8 +175,36 @@ class Arrived:
             self._fits = model
 
 
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A request as it came.
+
+    `key` is the hash of all it asks and of the weights it came with: a repeated request has the
+    same.
+    """
+
+    request: TrainRequest
+    event: Event
+    key: str
+    arrays: Arrays
+
+
+def arrived(content: RecordDict, read: Callable[[ArrayRecord], Arrays] = Arrays) -> Arrived:
+    """Read a request.
+
+    Raises
+    ------
+    ConfigurationError, KeyError, ValueError, TypeError
+        It cannot be read.
+    """
+    config = _there(content, CONFIG, ConfigRecord)
+    request = TrainRequest.from_config(dict(config))
+    arrays = read(_there(content, ARRAYS, ArrayRecord))
+    return Arrived(request, request.plan.event(), request_hash(config, arrays.sha256), arrays)
+
+
 def admit(
-    site: Site, message: Message, read: Callable[[RecordDict], Arrived] = Arrived
+    site: Site, message: Message, read: Callable[[RecordDict], Arrived] = arrived
 ) -> Admitted | Message:
     """Check a request against model, policy and ledger, and charge for it.
 
@@ -212,21 +226,21 @@ def admit(
         With a reason from the closed list; nothing was spent.
     """
     try:
-        arrived = read(message.content)
+        came = read(message.content)
     except (ConfigurationError, KeyError, ValueError, TypeError) as error:
         raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
-    request = arrived.request
+    request = came.request
     site.allowed.check_model(request.model)
     site.ledger.check_receipt(request.receipt)
-    if (stored := site.ledger.stored_reply(request.run, arrived.key)) is not None:
+    if (stored := site.ledger.stored_reply(request.run, came.key)) is not None:
         return door.replay(message, stored)
     try:
-        arrived.check(site.model)
+        came.arrays.check(site.model)
     except ModelError as error:
         raise RefusedError(Reason.MODEL_DIFFERS, f"site {site.name}: {error}") from error
-    site.ledger.check_room(arrived.nbytes)
-    charge = site.ledger.charge(request.run, arrived.key, arrived.event, site.policy)
-    return Admitted(request, arrived.weights, charge)
+    site.ledger.check_room(came.arrays.nbytes)
+    charge = site.ledger.charge(request.run, came.key, came.event, site.policy)
+    return Admitted(request, came.arrays.weights, charge)
 
 
 def learn(site: Site, admitted: Admitted) -> Weights:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from tacit.models.weights import file_parts
 from tacit.privacy.chain import Receipt
 
 FILE: Final = "state.safetensors"
-FORMAT: Final = "tacit/checkpoint/1"
+FORMAT: Final = "tacit/checkpoint/2"
 
 
 def save_checkpoint(folder: Path, run: str, state: State) -> None:
@@ -27,7 +28,7 @@ def save_checkpoint(folder: Path, run: str, state: State) -> None:
         "run": run,
         "model": state.model,
         "round": str(state.round),
-        "receipts": json.dumps({s: [r.count, r.head] for s, r in state.receipts.items()}),
+        "receipts": json.dumps(_grouped(state.receipts)),
         "order": json.dumps(list(state.weights)),
     }
     replace_file(folder / FILE, file_parts(arrays, about))
@@ -61,12 +62,24 @@ def load_checkpoint(folder: Path) -> tuple[str, State]:
                 for name, array in arrays.items()
                 if name.startswith("memory/")
             },
-            receipts={s: Receipt(*r) for s, r in json.loads(about["receipts"]).items()},
+            receipts={
+                site: Receipt(count, head)
+                for head, (count, sites) in json.loads(about["receipts"]).items()
+                for site in sites
+            },
             model=about["model"],
         )
         return about["run"], state
     except (SafetensorError, KeyError, ValueError, TypeError, struct.error) as error:
         raise RunDirectoryError(f"{path}: is damaged: {error!r}") from error
+
+
+def _grouped(receipts: Mapping[str, Receipt]) -> dict[str, tuple[int, list[str]]]:
+    """Gather sites by their receipt, by its hash: of very many sites a cohort has one."""
+    found: dict[str, tuple[int, list[str]]] = {}
+    for site, receipt in receipts.items():
+        found.setdefault(receipt.head, (receipt.count, []))[1].append(site)
+    return found
 
 
 def _metadata(content: bytes) -> dict[str, str]:

@@ -66,6 +66,11 @@ class RunPlan:
         """In how many rounds a site takes part at most: what it sets aside and what σ is for."""
         return self.rounds if self.most_rounds is None else self.most_rounds
 
+    @property
+    def asks_everybody(self) -> bool:
+        """Whether its rounds have room for every site."""
+        return self.cohort is None or self.rounds * self.cohort >= len(self.sites)
+
     def among(self, sites: Collection[str]) -> "RunPlan":
         """Return the plan for some of its sites."""
         return replace(self, sites={site: self.sites[site] for site in sites})

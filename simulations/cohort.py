@@ -141,7 +141,8 @@ def in_process(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Local
             stack.enter_context(shared)
             together = shared.together
             ledgers = MadeWhenAsked(arm.rows, partial(Page, shared))
-        sites = MadeWhenAsked(ledgers, lambda site: make_site(arm, experiment, site, ledgers[site]))
+        make = site_maker(arm, experiment)
+        sites = MadeWhenAsked(ledgers, lambda site: make(site, ledgers[site]))
         engine = loop_engine(
             build_client_app(lambda context: sites[str(context.node_config["site"])])
         )
@@ -197,18 +198,29 @@ def fixed(arm: Arm, experiment: Experiment, data_set: str) -> Fixed:
 
 def make_site(arm: Arm, experiment: Experiment, site: str, ledger: Spending) -> Site:
     """Make a simulated site."""
+    return site_maker(arm, experiment)(site, ledger)
+
+
+def site_maker(arm: Arm, experiment: Experiment) -> Callable[[str, Spending], Site]:
+    """Return what makes simulated sites; what is the same for all is made once."""
     predictable = noise_seed(experiment.settings) is not None
-    return Site(
-        name=site,
-        data=arm.rows[site],
-        model=experiment.shared.module,
-        allowed=Allowed(experiment.card.name, experiment.model_sha256),
-        ledger=ledger,
-        policy=site_policy(arm, predictable=predictable),
-        streams=streams_of(arm, experiment, site),
-        predictable=predictable,
-        compute=experiment.compute,
-    )
+    allowed = Allowed(experiment.card.name, experiment.model_sha256)
+    policy = site_policy(arm, predictable=predictable)
+
+    def make(site: str, ledger: Spending) -> Site:
+        return Site(
+            name=site,
+            data=arm.rows[site],
+            model=experiment.shared.module,
+            allowed=allowed,
+            ledger=ledger,
+            policy=policy,
+            streams=streams_of(arm, experiment, site),
+            predictable=predictable,
+            compute=experiment.compute,
+        )
+
+    return make
 
 
 def streams_of(arm: Arm, experiment: Experiment, site: str) -> Streams:

@@ -4,19 +4,27 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from operator import is_not
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 
 from client.app import FAULTS, guarded
-from client.site import Admitted, Arrived, Site, admit, learn, release, settle, task_of
+from client.site import (
+    Admitted,
+    Arrays,
+    Arrived,
+    Site,
+    admit,
+    arrived,
+    learn,
+    release,
+    settle,
+    task_of,
+)
 from simulations.grid import Engine
 from simulations.learners import Learner
 from tacit.models.trainable import Weights
 
 log = logging.getLogger(__name__)
-
-RecordType = ArrayRecord | ConfigRecord | MetricRecord
 
 Together = Callable[[], AbstractContextManager[None]]
 """Within it what several sites spend is written at once, at its end."""
@@ -89,18 +97,24 @@ class CohortEngine:
 
 
 def _read_once() -> Callable[[RecordDict], Arrived]:
-    """Return what reads a request once for all sites that were sent the same, and keeps the last.
+    """Return what reads for all sites once what they were sent alike.
 
-    The same is what is one object, as the coordinator of this process sends it.
+    Alike is what is one object, as the coordinator of this process sends it; the cohort's messages
+    hold it for as long as this lives.
     """
-    last: tuple[list[RecordType], Arrived] | None = None
+    requests: dict[tuple[int, ...], Arrived] = {}
+    arrays: dict[int, Arrays] = {}
+
+    def read_arrays(record: ArrayRecord) -> Arrays:
+        if id(record) not in arrays:
+            arrays[id(record)] = Arrays(record)
+        return arrays[id(record)]
 
     def read(content: RecordDict) -> Arrived:
-        nonlocal last
-        records = list(content.values())
-        if last is None or len(records) != len(last[0]) or any(map(is_not, records, last[0])):
-            last = records, Arrived(content)
-        return last[1]
+        key = tuple(map(id, content.values()))
+        if key not in requests:
+            requests[key] = arrived(content, read_arrays)
+        return requests[key]
 
     return read
 

@@ -13,6 +13,7 @@ from simulations.chunks import peak_of
 from simulations.kept import Features
 from simulations.learners import OneByOne
 from tacit.domains.domain import Examples
+from tacit.domains.partitioned import SiteRows
 from tacit.learning.local import Compute
 from tacit.learning.stacked.cohort import Member, Sums, train_cohort
 from tacit.learning.stacked.frozen import Split, split
@@ -121,14 +122,23 @@ class AllAtOnce:
         """Return the rows of a cohort, one site after the other, on the device."""
         names = [task.site for task in tasks]
         if self._rows is None or names != self._names:
-            self._rows = Examples.together([self._rows_of(task) for task in tasks])
+            self._rows = self._gathered(tasks)
             self._names = names
         return self._rows
 
-    def _rows_of(self, task: Task) -> Examples:
-        device = self._compute.device
+    def _gathered(self, tasks: Sequence[Task]) -> Examples:
         if self._frozen is None:
-            return Examples(task.data.features.to(device), task.data.targets.to(device))
+            rows = [task.data for task in tasks]
+            return self._moved(SiteRows.gathered(rows) or Examples.together(rows))
+        return Examples.together([self._rows_of(task) for task in tasks])
+
+    def _moved(self, rows: Examples) -> Examples:
+        device = self._compute.device
+        return Examples(rows.features.to(device), rows.targets.to(device))
+
+    def _rows_of(self, task: Task) -> Examples:
+        if self._frozen is None:
+            return self._moved(task.data)
         if task.site not in self._features:
             self._features[task.site] = self._frozen.features(task.data, self._compute)
         return self._features[task.site]

@@ -92,9 +92,9 @@ def train(
         Too few sites take part, or a round had too few replies.
     """
     who = None
-    if plan.cohort is None:
+    if plan.asks_everybody:
         reserve(cohort.grid, plan, cohort.names)
-    else:
+    if plan.cohort is not None:
         who = _Drawn(plan, cohort, experiment.settings.seed)
     strategy = build_strategy(strategy_of(arm, experiment))
     app = build_server_app(strategy, plan, cohort.names, start, on_round, who)
@@ -102,16 +102,17 @@ def train(
 
 
 class _Drawn:
-    """Draws the sites of a round; each sets its run aside before it takes part for the first time.
+    """Draws the sites of a round.
 
-    A hundred thousand sites need not be asked for twenty rounds of a thousand.
+    Where not all are drawn in the run, each sets it aside before it takes part for the first time:
+    a hundred thousand sites need not be asked for twenty rounds of a thousand.
     """
 
     def __init__(self, plan: RunPlan, cohort: Cohort, seed: int) -> None:
         self._plan = plan
         self._cohort = cohort
         self._draw = Draw(list(cohort.names), plan.cohort or len(plan.sites), seed)
-        self._reserved: set[int] = set()
+        self._reserved = set(cohort.names) if plan.asks_everybody else set()
 
     def __call__(self, number: int) -> tuple[RunPlan, Mapping[int, str]]:
         names = {node: self._cohort.names[node] for node in self._draw.cohort(number)}

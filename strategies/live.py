@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 NUMPY: Final = "numpy.ndarray"
 """How Flower calls the form of an array that is NumPy's."""
 
+_NAMES: Final = {np.dtype(np.float32): "float32"}
+"""What NumPy takes a while to say."""
+
 
 class LiveArray(Array):
     """An array that holds numbers in place of their bytes.
@@ -34,9 +37,9 @@ class LiveArray(Array):
     def __init__(self, numbers: NDArray[Any]) -> None:
         # Flower's own would encode at once.
         live = np.asarray(numbers, order="C").view()
-        live.flags.writeable = False
+        live.setflags(write=False)
         self.live = live
-        self.dtype = str(live.dtype)
+        self.dtype = _NAMES.get(live.dtype) or str(live.dtype)
         self.shape = live.shape
         self.stype = NUMPY
 

@@ -33,9 +33,9 @@ class PartitionedRows(Mapping[str, Examples]):
         self.parts = parts
         self._place = {name: number for number, name in enumerate(parts.names)}
 
-    def __getitem__(self, site: str) -> Examples:
-        """Gather a site's rows: a copy, which nobody keeps."""
-        return self.together([site])
+    def __getitem__(self, site: str) -> "SiteRows":
+        """Return a site's rows; they are gathered when they are looked at."""
+        return SiteRows(self, site)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.parts.names)
@@ -57,6 +57,40 @@ class PartitionedRows(Mapping[str, Examples]):
         return Examples(
             self.table.features.index_select(0, rows), self.table.targets.index_select(0, rows)
         )
+
+
+class SiteRows(Examples):
+    """One site's rows of a table: a copy at each look, which nobody keeps."""
+
+    __slots__ = ("_rows", "_site")
+    _rows: PartitionedRows
+    _site: str
+
+    def __init__(self, rows: PartitionedRows, site: str) -> None:
+        rows.numbers(site)  # a site that is not there is said now
+        object.__setattr__(self, "_rows", rows)
+        object.__setattr__(self, "_site", site)
+
+    def __len__(self) -> int:
+        return len(self._rows.numbers(self._site))
+
+    @property
+    def features(self) -> torch.Tensor:
+        """Gather the features."""
+        return self._rows.together([self._site]).features
+
+    @property
+    def targets(self) -> torch.Tensor:
+        """Gather the targets."""
+        return self._rows.together([self._site]).targets
+
+    @staticmethod
+    def gathered(parts: Sequence[Examples]) -> Examples | None:
+        """Gather the rows of several sites in one copy; None where not all are of one table."""
+        own = [part for part in parts if isinstance(part, SiteRows)]
+        if len(own) < len(parts) or len({id(part._rows) for part in own}) != 1:
+            return None
+        return own[0]._rows.together([part._site for part in own])
 
 
 class PartitionedSites(Mapping[str, SiteData]):

@@ -60,7 +60,7 @@ def test_there_is_none(tmp_path):
         lambda content: content[:40],
         lambda content: content[:-1],
         lambda content: b"\xff" * 8 + content[8:],
-        lambda content: content.replace(b"tacit/checkpoint/1", b"tacit/checkpoint/9"),
+        lambda content: content.replace(b"tacit/checkpoint/2", b"tacit/checkpoint/9"),
         lambda content: content.replace(b"weights/w", b"weights/v"),
         lambda content: content.replace(b'"receipts"', b'"receipt_"'),
         lambda content: content.replace(b'"round":"3"', b'"round":"x"'),

@@ -306,8 +306,8 @@ def test_a_stop_is_one_row_too(shared, monkeypatch):
 
 def test_sites_that_were_sent_the_same_have_it_read_once(shared, monkeypatch):
     read = []
-    honest = engine.Arrived
-    monkeypatch.setattr(engine, "Arrived", lambda content: read.append(1) or honest(content))
+    honest = engine.Arrays
+    monkeypatch.setattr(engine, "Arrays", lambda record: read.append(1) or honest(record))
     one = ask()
     for message in (others := [ask(), ask()]):
         message.content = RecordDict(dict(one.content))
