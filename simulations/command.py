@@ -37,6 +37,8 @@ Often set
   privacy.noise_seed=N    noise and sampling alone; 'system' for noise nobody can recompute
   training.rounds=N       training.local_steps=N   training.learning_rate=X
   training.batch_size=N   rows in a step, or 'full'
+  training.cohort=N       sites of a round, drawn so that all take part equally often
+  availability.dropout=P  chance that a site is away in a round; .delay and .deadline: too late
   compare=true            also each site alone, and training without privacy
   engine=stacked          all sites of a round at once; where a model does not allow it, as loop
   engine=loop             one site after another, by Opacus
