@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-# Before Flower is imported: nobody's use is reported.
+# Before Flower is imported: nobody's use is reported, and Ray does not join a cluster that another
+# process started, or left behind.
 os.environ |= {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ADDRESS": "local",
 }
 
 import numpy as np
