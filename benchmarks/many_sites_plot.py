@@ -44,9 +44,7 @@ def draw(found: Sequence[Measured], target: Path) -> None:
     axes.yaxis.set_major_formatter(plain)
     axes.set_xlabel("sites in a round")
     axes.set_ylabel("CPU milliseconds per site and round")
-    axes.set_title(
-        "A site costs the same in a round of 10 and of 10,000 (perceptron, with privacy)"
-    )
+    axes.set_title("CPU time of one site, by how many train together (perceptron, with privacy)")
     axes.grid(visible=True, which="major", alpha=0.3)
     axes.legend()
     figure.savefig(target, dpi=110, format="png")
