@@ -31,7 +31,8 @@ class Draw:
     """
 
     def __init__(self, sites: Sequence[int], size: int, seed: int) -> None:
-        self._sites = np.asarray(sites)
+        # Not an array: Flower's ids of nodes fill 64 bits without a sign.
+        self._sites = list(sites)
         self._size = size
         self._seed = seed
         self._order = lru_cache(1)(self._ordered)
@@ -40,7 +41,7 @@ class Draw:
         """Return the sites of a round, counted from 1, in their own order."""
         turn, place = divmod(number - 1, len(self._sites) // self._size)
         drawn = self._order(turn)[place * self._size :][: self._size]
-        return [int(site) for site in self._sites[np.sort(drawn)]]
+        return [self._sites[place] for place in np.sort(drawn)]
 
     def _ordered(self, turn: int) -> NDArray[np.int64]:
         return np.random.default_rng([_PURPOSE, self._seed, turn]).permutation(len(self._sites))

@@ -163,5 +163,5 @@ def _member(task: Task) -> Member:
         len(task.data),
         task.plan,
         task.streams(task.round, "coins"),
-        task.streams(task.round, "noise"),
+        None if task.plan.clipping_norm is None else task.streams(task.round, "noise"),
     )

@@ -43,13 +43,13 @@ class Member:
     plan
         What it computes.
     coins, noise
-        Streams for its Poisson samples and its noise.
+        Streams for its Poisson samples and its noise; without privacy there is none.
     """
 
     size: int
     plan: RoundPlan
     coins: Stream
-    noise: Stream
+    noise: Stream | None
 
 
 def train_cohort(
@@ -195,7 +195,8 @@ def _add_noise(total: torch.Tensor, members: Sequence[Member], deviations: torch
     at_once = max(1, _NORMALS_AT_ONCE // max(1, total.shape[1]))
     for first in range(0, len(members), at_once):
         part = slice(first, first + at_once)
-        drawn = normals_of([member.noise for member in members[part]], total.shape[1])
+        streams = [member.noise for member in members[part] if member.noise is not None]
+        drawn = normals_of(streams, total.shape[1])
         total[part].addcmul_(drawn.to(total.device), deviations[part])
 
 

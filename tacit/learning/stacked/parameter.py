@@ -151,10 +151,12 @@ def _linear(
     if own is None and bias is not None:
         output = output + bias
     kept = input.detach().reshape(rows, 1, -1, input.shape[-1])
+    # Not the weight itself: it knows the tape, which knows this, and a cycle outlives its round.
+    shape = weight.value.shape[1:]
 
     def use(gradient: torch.Tensor) -> Product:
         outputs = gradient.reshape(rows, 1, -1, gradient.shape[-1])
-        return Product(kept.float(), outputs, weight.value.shape[1:])
+        return Product(kept.float(), outputs, shape)
 
     return tape.note(output, (weight.weight_name, use), *of_bias)
 

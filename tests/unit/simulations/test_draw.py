@@ -43,6 +43,11 @@ def test_most_rounds_of_a_site(sites, cohort, rounds, most):
     assert rounds_of_a_site(training(rounds, cohort), sites) == most
 
 
+def test_flowers_ids_of_nodes_stay_what_they_are():
+    nodes = [2**64 - 1, 2**63 + 1, 5]
+    assert sorted(Draw(nodes, 3, 0).cohort(1)) == sorted(nodes)
+
+
 def test_whole_passes_are_fair():
     draw = Draw(range(12), 3, seed=4)
     taken = Counter(site for number in range(1, 13) for site in draw.cohort(number))

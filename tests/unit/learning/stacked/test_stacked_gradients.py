@@ -1,5 +1,7 @@
 """All sites' clipped sums in one pass are those of one example after the other."""
 
+import gc
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -164,3 +166,19 @@ class TestPlantedBugs:
         factors = gradients._factors
         monkeypatch.setattr(gradients, "_factors", lambda *args: factors(*args).roll(1, 0))
         assert self.wrong() > 10 * TOLERANCE
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("private", [True, False])
+def test_nothing_of_a_pass_is_left_for_the_collector(name, private):
+    """What a tape notes is made of records: in a cycle it would outlive its round."""
+    model, values, batch = make(name, [3, 0, 2])
+    clips = torch.ones(3) if private else None
+    gc.collect()
+    gc.disable()
+    try:
+        stacked_sums(model, values, batch, clips)
+        left = [each for each in gc.get_objects() if isinstance(each, tape.Tape | tape.Product)]
+    finally:
+        gc.enable()
+    assert left == []
