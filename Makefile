@@ -11,7 +11,7 @@ bin := .venv/bin
 installed := .venv/installed-$(subst $(comma),+,$(extras))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench soak picture clean
+.PHONY: help install demo test slow check bench soak picture clean
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.12] [EXTRAS=a,b]"
@@ -25,6 +25,9 @@ demo: install ## Fine-tune the shared model across four hospitals and write a re
 test: install ## Run the tests
 	$(bin)/python -m pytest -n auto --dist worksteal
 
+slow: install ## Run the proofs that take minutes each, which test leaves out
+	$(bin)/python -m pytest -n auto --dist worksteal -m slow
+
 check: install ## Lint, formatting, types, and which folder may import which
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
@@ -36,6 +39,8 @@ bench: install ## About an hour: what steps, rounds and simulated cohorts cost, 
 	$(bin)/python -m benchmarks.deployed_round
 	$(bin)/python -m benchmarks.large_update
 	$(bin)/python -m benchmarks.cohort
+	$(bin)/python -m benchmarks.many_sites
+	$(bin)/python -m benchmarks.lora_cohort
 
 soak: install ## An hour or two: decoders fed at random, memory over 300 rounds, 200 faults
 	$(bin)/python -m benchmarks.soak_decoders

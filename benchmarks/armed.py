@@ -76,7 +76,7 @@ SITE: Final = {
     "before the charge": Point("tacit.privacy.ledger", "Ledger.charge"),
     "charged": Point("tacit.privacy.ledger", "Ledger.charge", after=True),
     "during training": Point("tacit.learning.local", "clipped_sum", after=True),
-    "trained": Point("client.site", "train_round", after=True),
+    "trained": Point("client.task", "train_round", after=True),
     "reply kept": Point("tacit.privacy.ledger", "Ledger.store_reply", after=True),
     "before its reply": Point("client.connection", "Connection.send", concerns=_with_weights),
     "during its reply": Point("flwr.supernode.fleet_http_client", "FleetHttpClient.PushObject"),

@@ -91,6 +91,7 @@ def test_with_the_systems_noise_no_two_runs_are_alike_and_the_ledger_counts(depl
     assert all(0.9 < site["epsilon"] <= 1 for site in spent.values())
 
 
+@pytest.mark.slow
 def test_a_site_and_the_coordinator_are_killed_and_the_run_ends_with_the_same_weights(
     deployed, simulated
 ):

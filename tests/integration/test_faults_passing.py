@@ -16,6 +16,8 @@ from tacit.errors import ExitCode
 ROUNDS = 200
 HOLD = "before the charge.hang"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):

@@ -80,6 +80,7 @@ def test_stopped_gone_on_with_and_still_the_loop_to_the_bit(needs_ray, tmp_path)
     ]
 
 
+@pytest.mark.slow
 def test_sites_that_are_drawn_away_and_late_are_those_of_the_loop(needs_ray, tmp_path):
     path, loop = tmp_path / "ray", tmp_path / "loop"
     assert end(start([*words(path), *DRAWN, RAY], tmp_path)) == (ExitCode.DONE, "")
@@ -90,6 +91,7 @@ def test_sites_that_are_drawn_away_and_late_are_those_of_the_loop(needs_ray, tmp
         assert results(path)[key] == results(loop)[key], key
 
 
+@pytest.mark.slow
 def test_too_few_sites_end_the_run_with_one_line(needs_ray, tmp_path):
     away = ("availability.dropout=0.99", "training.min_replies=1")
     code, said = end(start([*words(tmp_path / "run"), RAY, *away], tmp_path))

@@ -43,6 +43,7 @@ def test_two_supernodes_of_a_stock_superlink(running, tmp_path, capsys, cache):
     assert any("own ledger" in note for note in found["notes"])
 
 
+@pytest.mark.slow
 def test_flowers_own_simulation(running, tmp_path, capsys, cache):
     pytest.importorskip("ray", reason="Flower's simulation needs ray: make test EXTRAS=ray")
     running.superlink(
