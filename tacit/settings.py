@@ -165,7 +165,8 @@ class EngineSettings:
     threads
         CPU threads of torch; the same number gives the same bits.
     workers
-        Processes that share the sites of a round; each takes a GPU of its own, where there are.
+        Processes that share the sites of a round, of `STACKED` or `RAY`; each takes a GPU of its
+        own, where there are.
     chunk
         Most sites in one computation, or None for as many as memory holds.
     chosen
@@ -183,6 +184,16 @@ class EngineSettings:
     chosen: EngineKind | None = None
 
     def __post_init__(self) -> None:
+        if self.workers > 1 and self.kind not in (EngineKind.STACKED, EngineKind.RAY):
+            raise ValueError(
+                f"workers={self.workers} goes with engine=stacked or engine=ray, not with "
+                f"engine={self.kind.value}"
+            )
+        if self.chunk is not None and self.kind in (EngineKind.LOOP, EngineKind.RAY):
+            raise ValueError(
+                f"chunk={self.chunk} does nothing with engine={self.kind.value}, which trains one "
+                "site after another"
+            )
         if self.chosen is not None and (
             self.kind is not EngineKind.AUTO
             or self.chosen not in (EngineKind.STACKED, EngineKind.LOOP)

@@ -70,6 +70,22 @@ def test_what_auto_found_stands_before_a_round_is_complete(run, resume, tmp_path
     assert read_config(path)["engine"]["chosen"] == chosen
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["engine=loop", "engine.workers=2"], "workers=2 goes with engine=stacked or engine=ray"),
+        (["engine=auto", "engine.workers=2"], "workers=2 goes with engine=stacked or engine=ray"),
+        (["engine=loop", "engine.chunk=3"], "chunk=3 does nothing with engine=loop"),
+        (["engine=ray", "engine.chunk=3"], "chunk=3 does nothing with engine=ray"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(run, tmp_path, words, said):
+    code, error = run(tmp_path / "run", *words)
+    assert code == ExitCode.BAD_INPUT
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
 def test_what_only_auto_finds_is_refused_elsewhere(run, tmp_path):
     code, error = run(tmp_path / "run", "engine=stacked", "+engine.chosen=loop")
     assert code == ExitCode.BAD_INPUT
