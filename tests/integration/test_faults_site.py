@@ -3,6 +3,7 @@
 import json
 import signal
 
+import pytest
 from faulty import SITES, deployed, goes_on, wait_for_strike
 
 from benchmarks.invariants import check, check_end, ledger_of, left
@@ -46,6 +47,7 @@ def test_a_site_that_is_killed_loses_a_charge_at_worst(tmp_path):
         assert len(ledger_of(running, "referral").charged) == results["rounds"] + 1
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_a_site_that_never_answers_and_with_one_that_comes_late(tmp_path):
     sites = (*SITES, "screening")
     with deployed(tmp_path, 6, sites) as running:
