@@ -23,6 +23,7 @@ __all__ = [
     "Run",
     "Runtime",
     "become_server",
+    "end_quietly",
     "identity_kept",
     "name_message",
     "plain_errors",
@@ -180,6 +181,18 @@ def plain_errors() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(_no_traceback)
+
+
+def end_quietly() -> None:
+    """In an actor: leave out of Flower's log that it is ended, as every actor is in the end.
+
+    Whether such a line still reaches the terminal is a matter of milliseconds.
+    """
+    logging.getLogger("flwr").addFilter(_no_farewell)
+
+
+def _no_farewell(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Manually terminating")
 
 
 def _no_traceback(record: logging.LogRecord) -> bool:
