@@ -159,6 +159,8 @@ class CohortLedger:
 
     def reserve(self, site: str, plan: Plan, policy: Policy) -> None:
         """See `tacit.privacy.spending.Spending.reserve`."""
+        policy.check_plan(plan)
+        policy.check_cost(plan)
         book = self.own(site)
         found = reservation(plan, policy, book, self._fixed)
         if found is not None:

@@ -97,6 +97,8 @@ class Ledger(LedgerView):
         RefusedError
             The policy or the budget says no, with the reason.
         """
+        policy.check_plan(plan)
+        policy.check_cost(plan)
         with self._transaction():
             found = reservation(plan, policy, self._book, self._fixed)
             if found is not None:

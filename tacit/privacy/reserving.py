@@ -11,6 +11,9 @@ def reservation(
 ) -> tuple[Plan, Filter | None] | None:
     """Return what a run's reservation says, or None where the same plan stands reserved.
 
+    `Policy.check_plan` and `Policy.check_cost` need no ledger and may take seconds: they come
+    before, while no ledger is held.
+
     Runs whose ε is infinite (exact releases, predictable noise) need test data and stand only
     beside their like: ε of such a ledger is infinite already, and one that anybody may rely on is
     never made so.
@@ -18,10 +21,8 @@ def reservation(
     Raises
     ------
     RefusedError
-        The policy or the budget says no, with the reason.
+        The budget says no, with the reason.
     """
-    policy.check_plan(plan)
-    policy.check_cost(plan)
     under = None
     if plan.private:
         # The first private run fixes the order.
