@@ -86,7 +86,7 @@ def here(rounds: int) -> Timed:
 
 def on_ray(rounds: int) -> Timed:
     """Run in Flower's simulation, one CPU for each of its actors."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
     from flwr.simulation import run_simulation
 
     this = psutil.Process()

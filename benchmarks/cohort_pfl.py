@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from pfl.aggregate.simulate import SimulatedBackend  # type: ignore[import-not-found]
-from pfl.algorithm import FederatedAveraging, NNAlgorithmParams  # type: ignore[import-not-found]
-from pfl.callback.base import TrainingProcessCallback  # type: ignore[import-not-found]
-from pfl.data import FederatedDataset  # type: ignore[import-not-found]
-from pfl.data.sampling import get_user_sampler  # type: ignore[import-not-found]
-from pfl.hyperparam import (  # type: ignore[import-not-found]
+from pfl.aggregate.simulate import SimulatedBackend
+from pfl.algorithm import FederatedAveraging, NNAlgorithmParams
+from pfl.callback.base import TrainingProcessCallback
+from pfl.data import FederatedDataset
+from pfl.data.sampling import get_user_sampler
+from pfl.hyperparam import (
     NNEvalHyperParams,
     NNTrainHyperParams,
 )
-from pfl.metrics import Metrics, Weighted  # type: ignore[import-not-found]
-from pfl.model.pytorch import PyTorchModel  # type: ignore[import-not-found]
+from pfl.metrics import Metrics, Weighted
+from pfl.model.pytorch import PyTorchModel
 from torch import nn
 
 from benchmarks.cohort_models import BATCH, COHORT, MODELS, RATE, rows_of

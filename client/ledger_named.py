@@ -6,12 +6,11 @@ from typing import Final
 
 from client.ledger_home import Place, check_there, head_of, place_of
 from tacit.errors import ConfigurationError
+from tacit.privacy.cohort_book import FILE
 from tacit.privacy.cohort_view import CohortView, read_any
 
 LEDGERS: Final = "ledger"
 """A run's folder of ledgers, as `tacit.runs.directory` has it, which takes long to import."""
-TOGETHER: Final = "sites.sqlite"
-"""The one ledger of a simulation's sites, in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def check_begun(place: Place) -> None:
 
 def _of_run(folder: Path) -> Path:
     """Find the one ledger of sites that were trained together in a run's folder."""
-    for each in (folder / LEDGERS / TOGETHER, folder / TOGETHER):
+    for each in (folder / LEDGERS / FILE, folder / FILE):
         if each.exists() or each.with_name(each.name + ".head").exists():
             return each
     own = next((folder / LEDGERS).glob("*.sqlite"), None)

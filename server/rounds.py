@@ -10,8 +10,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from server.around import ShownGrid
 from server.replies import sort_replies
-from server.shown import ShownGrid
 from strategies.memory import Memory, recall, remembered
 from strategies.records import from_record, to_record
 from tacit.errors import TooFewSitesError

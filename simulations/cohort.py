@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from flwr.serverapp import Grid
 
@@ -21,6 +21,7 @@ from simulations.flower import identity_kept
 from simulations.grid import LocalGrid, loop_engine
 from simulations.ways import learner_of
 from tacit.privacy.book import Fixed
+from tacit.privacy.cohort_book import FILE
 from tacit.privacy.cohort_ledger import CohortLedger
 from tacit.privacy.events import Event, Relation, Unit
 from tacit.privacy.ledger import Ledger
@@ -30,9 +31,6 @@ from tacit.privacy.spending import Spending
 from tacit.settings import EngineKind, RecordPrivacy
 
 T = TypeVar("T")
-
-TOGETHER: Final = "sites.sqlite"
-"""The ledger of sites that train together, in the run's folder of ledgers."""
 
 
 class Cohort(Protocol):
@@ -135,9 +133,7 @@ def in_process(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Local
                 for site in sorted(arm.rows)
             }
         else:
-            shared = CohortLedger.open(
-                folder / TOGETHER, fixed(arm, experiment, experiment.card.name)
-            )
+            shared = CohortLedger.open(folder / FILE, fixed(arm, experiment, experiment.card.name))
             stack.enter_context(shared)
             together = shared.together
             ledgers = MadeWhenAsked(arm.rows, partial(Page, shared))

@@ -23,17 +23,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Message
 from flwr.serverapp import Grid
 
 from client.app import build_client_app
 from client.site import Site
+from server.around import GridAround
 from server.enrolment import enrol
 from server.rounds import RunPlan
 from simulations.availability import lossy
 from simulations.cohort import Cohort, Reach, open_ledger
 from simulations.experiment import Arm, Experiment, prepare
-from simulations.flower import SERVER_NODE, Run, Runtime, identity_kept, plain_errors, sign
+from simulations.flower import SERVER_NODE, Runtime, end_quietly, identity_kept, plain_errors, sign
 from simulations.grid import Engine
 from simulations.stock import DistantCohort, site_of_node
 from tacit.configuration import read_settings
@@ -171,7 +172,7 @@ class RayCohort:
         return {site: self.ledgers[site].spent_events(plan.run) for site in chosen}
 
 
-class RayGrid(Grid):
+class RayGrid(GridAround):
     """Flower's grid of its own simulation, which says so when that has ended.
 
     Parameters
@@ -191,27 +192,7 @@ class RayGrid(Grid):
         grid = runtime.start()
         if grid is None:
             raise self._ended()
-        self._grid = grid
-
-    def set_run(self, run: Run) -> None:
-        """Take another run's description."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run's description."""
-        return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Make a message to a node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+        super().__init__(grid)
 
     def numbered(self, names: Mapping[int, str]) -> Mapping[int, str]:
         """Give nodes numbers that are the same in every run; return the name behind each.
@@ -301,4 +282,5 @@ def _site(config: str, folder: str, place: object) -> Site:
 
 @cache
 def _experiment(config: str) -> Experiment:
+    end_quietly()
     return prepare(read_settings(json.loads(config)))

@@ -1,7 +1,7 @@
 """Which learner an experiment's settings ask for."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 from simulations.chunks import InChunks, memory_of
 from simulations.experiment import Arm, Experiment
@@ -28,16 +28,13 @@ def learner_of(
     """
     engine = experiment.settings.engine
     if engine.workers > 1 and not arm.key:
-        return stack.enter_context(Workers(experiment.settings, means=_averages(experiment)))
-    kind = engine.chosen or engine.kind
-    if kind is EngineKind.AUTO:
-        ways = {
-            EngineKind.STACKED: _stacked(arm, experiment, means=False),
-            EngineKind.LOOP: _one_by_one(experiment),
-        }
-        if not isinstance(ways[EngineKind.STACKED], OneByOne):
-            return Faster(ways, on_choice)
-    return local_learner(arm, experiment, means=False)
+        workers = Workers(experiment.settings, means=_averages(experiment))
+        return stack.enter_context(closing(workers))
+    learner = local_learner(arm, experiment, means=False)
+    if (engine.chosen or engine.kind) is not EngineKind.AUTO or isinstance(learner, OneByOne):
+        return learner
+    ways = {EngineKind.STACKED: learner, EngineKind.LOOP: _one_by_one(experiment)}
+    return Faster(ways, on_choice)
 
 
 def local_learner(arm: Arm, experiment: Experiment, *, means: bool) -> Learner:

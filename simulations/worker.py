@@ -13,7 +13,7 @@ from simulations.cohort import streams_of
 from simulations.experiment import Arm, Experiment, main_arm, prepare
 from simulations.learners import Learner
 from simulations.ways import local_learner
-from simulations.workers import device_of, receive, send
+from simulations.workers import device_of, each_once, receive, send
 from tacit.configuration import read_as
 from tacit.learning.plan import RoundPlan
 from tacit.models.trainable import Weights
@@ -45,10 +45,8 @@ def _answer(pipe: Connection, learner: Learner, tasks: list[Task]) -> None:
     except FAULTS as error:
         send(pipe, {"error": str(error)}, {})
         return
-    # What stands for many sites travels once.
-    places = {id(own): place for place, own in enumerate({id(w): w for w in learnt}.values())}
-    which = [places[id(own)] for own in learnt]
-    send(pipe, {"which": which}, dict(enumerate({id(w): w for w in learnt}.values())))
+    which, sets = each_once(learnt)
+    send(pipe, {"which": which}, sets)
 
 
 def _task(

@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import torch
 from safetensors.numpy import load, save
@@ -72,17 +71,6 @@ class Workers:
         for worker in self._running:
             worker.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 class _Worker:
     """One process and the pipe to it."""
@@ -101,20 +89,13 @@ class _Worker:
 
     def ask(self, tasks: Sequence[Task]) -> None:
         """Send sites' tasks; weights that many begin with travel once."""
-        starts: dict[int, Weights] = {}
-        asked = []
-        for task in tasks:
-            starts.setdefault(id(task.weights), task.weights)
-            asked.append(
-                {
-                    "site": task.site,
-                    "round": task.round,
-                    "plan": encode(task.plan),
-                    "start": list(starts).index(id(task.weights)),
-                }
-            )
+        which, starts = each_once([task.weights for task in tasks])
+        asked = [
+            {"site": task.site, "round": task.round, "plan": encode(task.plan), "start": start}
+            for task, start in zip(tasks, which, strict=True)
+        ]
         with self._explained():
-            send(self._pipe, {"tasks": asked}, dict(enumerate(starts.values())))
+            send(self._pipe, {"tasks": asked}, starts)
 
     def answer(self) -> list[Weights]:
         """Wait for what was learnt.
@@ -154,6 +135,13 @@ class _Worker:
 
 def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def each_once(weights: Sequence[Weights]) -> tuple[list[int], dict[int, Weights]]:
+    """Number what is one object for several sites once; return each site's number, and the sets."""
+    once = {id(own): own for own in weights}
+    places = {key: place for place, key in enumerate(once)}
+    return [places[id(own)] for own in weights], dict(enumerate(once.values()))
 
 
 def send(pipe: Connection, said: dict[str, Any], arrays: dict[int, Weights]) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tacit.errors import RefusedError, TacitError
 from tacit.privacy.chain import Row
@@ -51,6 +52,17 @@ class Fixed:
                 f"it begins with {fields['kind']!r}, not {OPENED!r}: another version of Tacit "
                 "wrote this ledger"
             )
+        return cls.from_fields(fields)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "Fixed":
+        """Read what `to_fields` wrote.
+
+        Raises
+        ------
+        ValueError, KeyError
+            A field is missing or out of range.
+        """
         return cls(
             str(fields["data_set"]),
             Unit(fields["unit"]),

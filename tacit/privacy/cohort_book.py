@@ -7,8 +7,11 @@ from typing import Any, Final
 from tacit.errors import TacitError
 from tacit.privacy.book import Book, Charge, Filter, Fixed
 from tacit.privacy.chain import Row
-from tacit.privacy.events import Relation, Unit, from_json
+from tacit.privacy.events import from_json
 from tacit.privacy.policy import Plan
+
+FILE: Final = "sites.sqlite"
+"""The ledger of sites that train together, in a run's folder of ledgers."""
 
 OPENED: Final = "opened-together/1"
 """Kind of the first row, and so the format of a whole ledger."""
@@ -31,13 +34,7 @@ def fixed_of(row: Row) -> Fixed:
     ValueError, KeyError
         A field is missing or out of range.
     """
-    fields = json.loads(row.body)
-    return Fixed(
-        str(fields["data_set"]),
-        Unit(fields["unit"]),
-        Relation(fields["relation"]),
-        float(fields["delta"]),
-    )
+    return Fixed.from_fields(json.loads(row.body))
 
 
 def enter(books: dict[str, Book], row: Row) -> list[str]:

@@ -15,9 +15,9 @@ from contextlib import closing
 import pytest
 
 from client import ledger_command
-from simulations.cohort import TOGETHER
 from simulations.command import _main as simulate
 from tacit.errors import ExitCode
+from tacit.privacy.cohort_book import FILE
 from tacit.runs.directory import LEDGER
 
 WORDS = (
@@ -49,7 +49,7 @@ def run(whole, tmp_path):
 
 @pytest.fixture
 def ledger(run):
-    return run / LEDGER / TOGETHER
+    return run / LEDGER / FILE
 
 
 @pytest.fixture
@@ -195,8 +195,8 @@ def test_an_old_copy_and_a_lost_ledger_are_found(ledger_words, run, ledger, tmp_
     assert shown.code == 0
     assert "an old copy was put back" in shown.out
     # A copy elsewhere is held against the run's own second place.
-    shutil.copy(ledger, tmp_path / TOGETHER)
-    ended = ledger_words("verify", tmp_path / TOGETHER, "--heads", ledger.parent)
+    shutil.copy(ledger, tmp_path / FILE)
+    ended = ledger_words("verify", tmp_path / FILE, "--heads", ledger.parent)
     assert ended.code == ExitCode.REFUSED
     ledger.unlink()
     for word in ("verify", "show"):

@@ -121,6 +121,21 @@ def three(tmp_path):
         each.close()
 
 
+def stop_in_step_two(monkeypatch, stop):
+    """Stop a cohort's training from outside when its second step begins."""
+    honest = stacked.train_cohort
+
+    def stopped(sums_of, rows, members, starts, microbatch, on_step):
+        def begin(step):
+            on_step(step)
+            if step == 2:
+                raise stop
+
+        return honest(sums_of, rows, members, starts, microbatch, begin)
+
+    monkeypatch.setattr(stacked, "train_cohort", stopped)
+
+
 def weights(reply):
     assert not reply.has_error(), reply.error
     return from_record(reply.content.array_records[ARRAYS])
@@ -190,17 +205,7 @@ def test_what_breaks_in_one_sites_training_harms_that_site_alone(three, monkeypa
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_a_stop_gives_every_site_the_steps_back_that_never_began(three, monkeypatch, stop):
     sites = three()
-    honest = stacked.train_cohort
-
-    def stopped(sums_of, rows, members, starts, microbatch, on_step):
-        def begin(step):
-            on_step(step)
-            if step == 2:
-                raise stop
-
-        return honest(sums_of, rows, members, starts, microbatch, begin)
-
-    monkeypatch.setattr(stacked, "train_cohort", stopped)
+    stop_in_step_two(monkeypatch, stop)
     with pytest.raises(stop):
         sites.stacked(sites.cohort())
     for name in NAMES:
@@ -287,17 +292,7 @@ def test_a_request_that_comes_again_trains_again_and_costs_no_more(shared):
 
 
 def test_a_stop_is_one_row_too(shared, monkeypatch):
-    honest = stacked.train_cohort
-
-    def stopped(sums_of, rows, members, starts, microbatch, on_step):
-        def begin(step):
-            on_step(step)
-            if step == 2:
-                raise KeyboardInterrupt
-
-        return honest(sums_of, rows, members, starts, microbatch, begin)
-
-    monkeypatch.setattr(stacked, "train_cohort", stopped)
+    stop_in_step_two(monkeypatch, KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         shared.stacked(shared.cohort())
     assert shared.rows()[-2:] == [("charged", 3), ("settled", 3)]

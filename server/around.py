@@ -1,4 +1,4 @@
-"""A grid of which a strategy sees only the nodes of one round."""
+"""Grids around another grid: what one does not change it passes on."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -7,24 +7,21 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 
-class ShownGrid(Grid):
-    """Another grid with fewer nodes: Flower's strategies address every node that they see.
+class GridAround(Grid):
+    """Another grid as it is, for what changes a part of it.
 
     Parameters
     ----------
     grid
-        Does everything else.
-    nodes
-        Those that are shown.
+        Does everything.
     """
 
-    def __init__(self, grid: Grid, nodes: Collection[int]) -> None:
+    def __init__(self, grid: Grid) -> None:
         self._grid = grid
-        self._nodes = nodes
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return the nodes that are shown."""
-        return list(self._nodes)
+        """Return the nodes."""
+        return self._grid.get_node_ids()
 
     def set_run(self, run: Any) -> None:
         """Take another run's description."""
@@ -59,3 +56,23 @@ class ShownGrid(Grid):
     ) -> Iterable[Message]:
         """Send messages and return the replies."""
         return self._grid.send_and_receive(messages, timeout=timeout)
+
+
+class ShownGrid(GridAround):
+    """Another grid with fewer nodes: Flower's strategies address every node that they see.
+
+    Parameters
+    ----------
+    grid
+        Does everything else.
+    nodes
+        Those that are shown.
+    """
+
+    def __init__(self, grid: Grid, nodes: Collection[int]) -> None:
+        super().__init__(grid)
+        self._nodes = nodes
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes that are shown."""
+        return list(self._nodes)
