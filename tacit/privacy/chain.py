@@ -23,6 +23,7 @@ from typing import Final
 from tacit.errors import LedgerError
 from tacit.files import replace_file
 from tacit.privacy.ledger_file import alone, connect, connect_to_read, copy, damage, explained
+from tacit.unbroken import unbroken
 
 FORMAT = b"tacit-ledger-row/1\0"
 """First bytes of what is hashed, so that no hash made elsewhere is ever one of ours."""
@@ -222,7 +223,7 @@ class Chain(Rows):
 
         On return what was appended is on disk, and so is the head.
         """
-        with explained(self.path):
+        with unbroken(), explained(self.path):
             with self._alone():
                 self._check_place()
                 self.check_head()

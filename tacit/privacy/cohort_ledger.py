@@ -27,6 +27,7 @@ from tacit.privacy.ledger_file import damage
 from tacit.privacy.ledger_reading import believed
 from tacit.privacy.policy import Plan, Policy
 from tacit.privacy.reserving import reservation
+from tacit.unbroken import unbroken
 
 
 @dataclass(slots=True)
@@ -90,18 +91,19 @@ class CohortLedger:
 
         After an error that leaves it nothing of it stands.
         """
-        self._within += 1
-        try:
-            yield
-            if self._within == 1:
-                self._write()
-        except BaseException:
-            if self._within == 1 and self._pending:
-                # Memory must never hold a row that the disk may not.
-                self._load()
-            raise
-        finally:
-            self._within -= 1
+        with unbroken():
+            self._within += 1
+            try:
+                yield
+                if self._within == 1:
+                    self._write()
+            except BaseException:
+                if self._within == 1 and self._pending:
+                    # Memory must never hold a row that the disk may not.
+                    self._load()
+                raise
+            finally:
+                self._within -= 1
 
     def sites(self) -> list[str]:
         """Name the sites that stand in it, in the order of names."""

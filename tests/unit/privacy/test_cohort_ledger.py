@@ -1,7 +1,9 @@
 """One ledger for many sites: each spends as it would from its own, and a cohort's rows are one."""
 
 import json
+import signal
 import sqlite3
+import sys
 import tempfile
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +17,7 @@ from ledger_example import EXACT, PLAN, POLICY, ROUND, TEST_DATA, head_of, open_
 from tacit.errors import LedgerError, RefusedError, TacitError
 from tacit.privacy.book import Fixed
 from tacit.privacy.chain import Receipt
+from tacit.privacy.cohort_book import CHARGED
 from tacit.privacy.cohort_ledger import CohortLedger
 from tacit.privacy.events import Relation, Unit
 from tacit.privacy.ledger_page import Page
@@ -105,6 +108,57 @@ def test_a_block_that_breaks_leaves_nothing(shared, path):
     assert pages[0].spent_events("a") == []
     pages[0].charge("a", "r", ROUND, POLICY)
     assert len(rows_of(path)) == 3
+
+
+def interrupt(call, line):
+    """Send Ctrl-C before the given line of a ledger's own code that a call comes to.
+
+    Returns whether the call came that far.
+    """
+    left = line
+
+    def trace(frame, event, _):
+        nonlocal left
+        if event == "line":
+            left -= 1
+            if left == 0:
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    def follow(frame, event, _):
+        return trace if "/tacit/privacy/" in frame.f_code.co_filename else None
+
+    before = sys.gettrace()
+    sys.settrace(follow)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_ctrl_c_at_any_line_leaves_memory_as_the_disk_is(shared, path):
+    exact, clear = replace(EXACT, rounds=1000), TEST_DATA
+    pages = [Page(shared, site) for site in SITES[:2]]
+    for page in pages:
+        page.reserve(exact, clear)
+
+    def charged():
+        with shared.together():
+            for page in pages:
+                page.charge("x", f"r{line}", exact.event, clear)
+
+    line = 1
+    while interrupt(charged, line):
+        said = len([row for row in rows_of(path) if row["kind"] == CHARGED])
+        assert [len(shared.book(site).charges) for site in SITES[:2]] == [said] * 2, line
+        # What comes next is written as ever.
+        Page(shared, "west").reserve(replace(exact, run=f"b{line}"), clear)
+        assert rows_of(path)[-1]["sites"] == ["west"]
+        line += 1
+    assert line > 100
 
 
 def test_a_disk_that_fails_leaves_memory_as_the_disk_is(shared, path, monkeypatch):
