@@ -198,7 +198,7 @@ def _requests(
     messages = strategy.configure_train(number, to_record(state.weights), ConfigRecord(), shown)
     addressed = []
     # Sites that are asked the same are sent the same object: in one process it is read once.
-    configs: dict[TrainRequest, ConfigRecord] = {}
+    contents: dict[tuple[TrainRequest, int], RecordDict] = {}
     for message in messages:
         if message.metadata.dst_node_id not in names:
             continue  # a node without a site in this run
@@ -207,9 +207,11 @@ def _requests(
         request = TrainRequest(
             plan.run, number, plan.rounds, plan.terms.model, plan.sites[site], receipt
         )
-        if request not in configs:
-            configs[request] = ConfigRecord(dict(request.to_config()))
-        message.content = RecordDict({ARRAYS: message.content[ARRAYS], CONFIG: configs[request]})
+        arrays = message.content[ARRAYS]
+        if (key := (request, id(arrays))) not in contents:
+            config = ConfigRecord(dict(request.to_config()))
+            contents[key] = RecordDict({ARRAYS: arrays, CONFIG: config})
+        message.content = contents[key]
         addressed.append(message)
     return sorted(addressed, key=lambda message: names[message.metadata.dst_node_id])
 
@@ -220,14 +222,13 @@ def _weighed(answers: Mapping[str, Message], plan: RunPlan, like: Weights) -> li
     The arrays get the model's order too: some strategies go by their place and not by their name.
     """
     for site, message in answers.items():
-        arrays = _record_in_order_of(like, cast(ArrayRecord, message.content[ARRAYS]))
-        message.content = RecordDict(
-            {
-                ARRAYS: arrays,
-                METRICS: MetricRecord({WEIGHT: plan.declared_sizes[site]}),
-                LEDGER: message.content[LEDGER],
-            }
-        )
+        content = message.content
+        for key in content.keys() - {ARRAYS, LEDGER}:
+            del content[key]
+        arrays = cast(ArrayRecord, content[ARRAYS])
+        if list(arrays) != list(like):
+            content[ARRAYS] = _in_place_of(like, arrays)
+        content[METRICS] = MetricRecord({WEIGHT: plan.declared_sizes[site]})
     return list(answers.values())
 
 
@@ -241,9 +242,7 @@ def _receipts(
     return latest
 
 
-def _record_in_order_of(like: Weights, record: ArrayRecord) -> ArrayRecord:
-    if list(record) == list(like):
-        return record
+def _in_place_of(like: Weights, record: ArrayRecord) -> ArrayRecord:
     ordered = ArrayRecord()
     for name in like:
         ordered[name] = record[name]

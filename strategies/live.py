@@ -34,14 +34,19 @@ class LiveArray(Array):
         The numbers, in C order and read-only.
     """
 
+    live: NDArray[Any]
+
     def __init__(self, numbers: NDArray[Any]) -> None:
         # Flower's own would encode at once.
         live = np.asarray(numbers, order="C").view()
         live.setflags(write=False)
-        self.live = live
-        self.dtype = _NAMES.get(live.dtype) or str(live.dtype)
-        self.shape = live.shape
-        self.stype = NUMPY
+        # Past Flower's setter, which takes longer than all of this: nothing is known of it yet.
+        vars(self).update(
+            live=live,
+            dtype=_NAMES.get(live.dtype) or str(live.dtype),
+            shape=live.shape,
+            stype=NUMPY,
+        )
 
     @cached_property
     def data(self) -> bytes:  # type: ignore[override]

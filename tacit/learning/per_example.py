@@ -1,5 +1,6 @@
 """Gradients of the loss of each example alone, by Opacus."""
 
+import math
 import warnings
 from collections.abc import Callable
 from types import TracebackType
@@ -40,8 +41,17 @@ def usable_losses(
     usable : Tensor
         bool [n]: the row's features are finite, and its target is a class or a finite number.
     """
-    usable = torch.isfinite(features).flatten(1).all(1)
-    features = torch.where(usable.view(-1, *[1] * (features.dim() - 1)), features, 0)
+    return losses_of(model, *cleaned(features), targets, precision)
+
+
+def losses_of(
+    model: Callable[[torch.Tensor], torch.Tensor],
+    features: torch.Tensor,
+    finite: torch.Tensor,
+    targets: torch.Tensor,
+    precision: torch.dtype,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute what `usable_losses` does, of examples that `cleaned` has cleaned."""
     with torch.autocast(
         features.device.type,
         dtype=precision if precision != torch.float32 else torch.bfloat16,
@@ -49,14 +59,23 @@ def usable_losses(
     ):
         scores = model(features)
     if targets.is_floating_point():
-        usable &= torch.isfinite(targets)
+        usable = finite & torch.isfinite(targets)
         losses = (scores[:, 0].float() - torch.where(usable, targets, 0)).square() / 2
     else:
-        usable &= (targets >= 0) & (targets < scores.shape[1])
+        usable = finite & (targets >= 0) & (targets < scores.shape[1])
         losses = nn.functional.cross_entropy(
             scores.float(), torch.where(usable, targets, 0), reduction="none"
         )
     return losses * usable, usable
+
+
+def cleaned(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return examples [n, ...] with zeros in rows that are not finite, and which rows are."""
+    # The sum is finite only if all terms are: on a CPU that is known before asking each.
+    if features.device.type == "cpu" and math.isfinite(float(features.sum())):
+        return features, torch.ones(len(features), dtype=torch.bool)
+    usable = torch.isfinite(features).flatten(1).all(1)
+    return torch.where(usable.view(-1, *[1] * (features.dim() - 1)), features, 0), usable
 
 
 def norms_of(gradients: list[torch.Tensor]) -> torch.Tensor:

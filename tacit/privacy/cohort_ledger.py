@@ -52,7 +52,7 @@ class CohortLedger:
         self._books: dict[str, Book] = {}
         self._heads: list[str] = [NO_ROWS]
         self._pending: dict[tuple[Hashable, ...], _Pending] = {}
-        self._within = 0
+        self._within = False
 
     @classmethod
     def open(cls, path: Path, fixed: Fixed) -> Self:
@@ -91,19 +91,21 @@ class CohortLedger:
 
         After an error that leaves it nothing of it stands.
         """
+        if self._within:
+            yield
+            return
         with unbroken():
-            self._within += 1
+            self._within = True
             try:
                 yield
-                if self._within == 1:
-                    self._write()
+                self._write()
             except BaseException:
-                if self._within == 1 and self._pending:
+                if self._pending:
                     # Memory must never hold a row that the disk may not.
                     self._load()
                 raise
             finally:
-                self._within -= 1
+                self._within = False
 
     def sites(self) -> list[str]:
         """Name the sites that stand in it, in the order of names."""

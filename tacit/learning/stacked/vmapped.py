@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from tacit.learning.per_example import usable_losses
+from tacit.learning.per_example import cleaned, losses_of
 from tacit.learning.stacked.gradients import Batch, clipped_totals
 from tacit.learning.stacked.tape import Direct, unscaled
 
@@ -32,20 +32,29 @@ def vmapped_sums(
     """
 
     def loss_of(
-        own: Mapping[str, torch.Tensor], features: torch.Tensor, target: torch.Tensor
+        own: Mapping[str, torch.Tensor],
+        features: torch.Tensor,
+        finite: torch.Tensor,
+        target: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         def scores_of(rows: torch.Tensor) -> torch.Tensor:
             scores: torch.Tensor = torch.func.functional_call(model, dict(own), (rows,))
             return scores
 
-        losses, usable = usable_losses(
-            scores_of, features.unsqueeze(0), target.unsqueeze(0), precision
+        losses, usable = losses_of(
+            scores_of, features.unsqueeze(0), finite.unsqueeze(0), target.unsqueeze(0), precision
         )
         return losses.sum() * loss_scale, usable
 
     one = torch.func.grad(loss_of, has_aux=True)
-    every = torch.func.vmap(torch.func.vmap(one, (None, 0, 0)), (0, 0, 0))
-    found, usable = every(dict(values), batch.features, batch.targets)
+    every = torch.func.vmap(torch.func.vmap(one, (None, 0, 0, 0)), (0, 0, 0, 0))
+    features, finite = cleaned(batch.features.flatten(0, 1))
+    found, usable = every(
+        dict(values),
+        features.view_as(batch.features),
+        finite.view_as(batch.present),
+        batch.targets,
+    )
     present = usable.flatten() & batch.present.flatten()
     uses = {
         name: [Direct(unscaled(gradient.detach().flatten(0, 1), loss_scale))]

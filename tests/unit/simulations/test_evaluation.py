@@ -1,10 +1,12 @@
 """Metrics of held-out predictions, against figures computed by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import log_loss
 from torch import nn
 
 from simulations.evaluation import calibrations, constant, measure, pooled_of, predict
@@ -43,6 +45,21 @@ def test_accuracy_by_site_mean_and_pooled():
     assert [found.value(name) for name in SITES] == [0.5, 1.0]
     assert found.mean_of_sites == 0.75
     assert found.pooled == 4 / 6
+
+
+def test_a_loss_is_what_scikit_learn_makes_of_it():
+    generator = np.random.default_rng(0)
+    scores = {name: generator.dirichlet(np.ones(5), 40) for name in ("east", "west")}
+    # Sure and wrong: the logarithm of zero is cut off.
+    scores["east"][0] = [0.0, 1.0, 0.0, 0.0, 0.0]
+    wanted = {name: [0, *generator.integers(5, size=39).tolist()] for name in scores}
+    five = replace(card(Metric.ACCURACY), classes=tuple("abcde"))
+    measured = measure(scores, {name: site(rows(own)) for name, own in wanted.items()}, five)
+    together = np.concatenate([scores["east"], scores["west"]])
+    expected = log_loss(wanted["east"] + wanted["west"], together, labels=range(5))
+    assert measured.loss == pytest.approx(expected, rel=1e-12)
+    right = together.argmax(1) == wanted["east"] + wanted["west"]
+    assert measured.evaluation.pooled == right.mean()
 
 
 def test_auc_is_the_share_of_pairs_in_the_right_order():

@@ -213,7 +213,7 @@ def test_the_order_in_which_a_site_names_its_arrays_says_nothing(name):
 
 def test_an_order_that_is_trusted_is_found(monkeypatch):
     """Planted: arrays are handed on as the site sent them."""
-    monkeypatch.setattr(server.rounds, "_record_in_order_of", lambda like, record: record)
+    monkeypatch.setattr(server.rounds, "_in_place_of", lambda like, record: record)
     with pytest.raises((AssertionError, ValueError)):
         test_the_order_in_which_a_site_names_its_arrays_says_nothing("fedavgm")
 
