@@ -198,7 +198,7 @@ def _requests(
     messages = strategy.configure_train(number, to_record(state.weights), ConfigRecord(), shown)
     addressed = []
     # Sites that are asked the same are sent the same object: in one process it is read once.
-    contents: dict[tuple[TrainRequest, int], RecordDict] = {}
+    configs: dict[TrainRequest, ConfigRecord] = {}
     for message in messages:
         if message.metadata.dst_node_id not in names:
             continue  # a node without a site in this run
@@ -207,11 +207,9 @@ def _requests(
         request = TrainRequest(
             plan.run, number, plan.rounds, plan.terms.model, plan.sites[site], receipt
         )
-        arrays = message.content[ARRAYS]
-        if (key := (request, id(arrays))) not in contents:
-            config = ConfigRecord(dict(request.to_config()))
-            contents[key] = RecordDict({ARRAYS: arrays, CONFIG: config})
-        message.content = contents[key]
+        if request not in configs:
+            configs[request] = ConfigRecord(dict(request.to_config()))
+        message.content = RecordDict({ARRAYS: message.content[ARRAYS], CONFIG: configs[request]})
         addressed.append(message)
     return sorted(addressed, key=lambda message: names[message.metadata.dst_node_id])
 
