@@ -178,6 +178,26 @@ class Stream:
         # Words are signed, so both sides are shifted down by 2**63.
         return self._words(_count(n)) < int(rate * 2.0**64) - 2**63
 
+    def words(self, n: int) -> torch.Tensor:
+        """Draw words of 64 random bits each.
+
+        Parameters
+        ----------
+        n
+            How many, at least 0.
+
+        Returns
+        -------
+        torch.Tensor
+            int64 of shape [n] over its whole range, on the CPU.
+
+        Raises
+        ------
+        TacitError
+            The process was forked since the stream was opened.
+        """
+        return self._words(_count(n))
+
     def seed(self) -> int:
         """Draw a seed for a generator that protects nobody, at least 0 and below 2**63.
 
