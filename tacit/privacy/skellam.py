@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from tacit.errors import ConfigurationError
 from tacit.privacy.randomness import Stream
-from tacit.privacy.skellam_exact import exact_pmf
+from tacit.privacy.skellam_law import exact_pmf, reach
 
 LEAST_VARIANCE, MOST_VARIANCE = 2.0**-4, 2.0**60
 """Variances that are drawn: below, a grid would be far too coarse; above, 32 bits cannot hold σ."""
@@ -61,52 +61,6 @@ up to P(0), are added with an error of 80. That is 116 of 512. What the sum leav
 
 Integers = NDArray[np.int64]
 Words = NDArray[np.uint64]
-
-
-def log_tail(variance: float, least: float) -> float:
-    """Bound log P(X ≥ `least`) of Skellam noise of `variance`.
-
-    Chernoff's bound at s = asinh(t/μ): the law's moment generating function is
-    exp(μ (cosh s - 1)) (Boucheron, Lugosi and Massart 2013, "Concentration Inequalities", section
-    2.2). It grows with the variance, so it holds for fewer shares too.
-
-    Parameters
-    ----------
-    variance
-        μ, positive.
-    least
-        t, at least 0.
-
-    Returns
-    -------
-    float
-        At most 0.
-    """
-    x = least / variance
-    # t asinh(t/μ) - μ (√(1 + (t/μ)²) - 1), written so that nothing cancels where t/μ is small.
-    return -variance * (x * math.asinh(x) - x * x / (1 + math.sqrt(1 + x * x)))
-
-
-def reach(variance: float, log_probability: float) -> int:
-    """Return the least t whose `log_tail` is at most `log_probability`.
-
-    Raises
-    ------
-    ValueError
-        `variance` or `log_probability` is out of range.
-    """
-    if not (0 < variance < math.inf and -math.inf < log_probability < 0):
-        raise ValueError(f"variance={variance}, log_probability={log_probability}: no such tail")
-    low, high = 0, 1
-    while log_tail(variance, high) > log_probability:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if log_tail(variance, middle) > log_probability:
-            low = middle
-        else:
-            high = middle
-    return high
 
 
 def skellam(stream: Stream, variance: float, n: int) -> torch.Tensor:

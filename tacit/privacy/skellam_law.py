@@ -1,4 +1,8 @@
-"""The Skellam law to 150 digits: the judge of cases that float64 cannot tell apart."""
+"""The Skellam law: a bound on its tails, and its probabilities to 150 digits.
+
+The symmetric law of variance μ has P(k) = e^-μ I_k(μ) (Skellam 1946, doi:10.2307/2981372): see
+`tacit.privacy.skellam`, which draws from it.
+"""
 
 import math
 from decimal import Context, Decimal, localcontext
@@ -9,6 +13,52 @@ FRACTION_BITS = 512
 
 _CONTEXT = Context(prec=200)
 _LOG_LEFT_OUT = -330 * math.log(2)
+
+
+def log_tail(variance: float, least: float) -> float:
+    """Bound log P(X ≥ `least`) of Skellam noise of `variance`.
+
+    Chernoff's bound at s = asinh(t/μ): the law's moment generating function is
+    exp(μ (cosh s - 1)) (Boucheron, Lugosi and Massart 2013, "Concentration Inequalities", section
+    2.2). It grows with the variance, so it holds for fewer shares too.
+
+    Parameters
+    ----------
+    variance
+        μ, positive.
+    least
+        t, at least 0.
+
+    Returns
+    -------
+    float
+        At most 0.
+    """
+    x = least / variance
+    # t asinh(t/μ) - μ (√(1 + (t/μ)²) - 1), written so that nothing cancels where t/μ is small.
+    return -variance * (x * math.asinh(x) - x * x / (1 + math.sqrt(1 + x * x)))
+
+
+def reach(variance: float, log_probability: float) -> int:
+    """Return the least t whose `log_tail` is at most `log_probability`.
+
+    Raises
+    ------
+    ValueError
+        `variance` or `log_probability` is out of range.
+    """
+    if not (0 < variance < math.inf and -math.inf < log_probability < 0):
+        raise ValueError(f"variance={variance}, log_probability={log_probability}: no such tail")
+    low, high = 0, 1
+    while log_tail(variance, high) > log_probability:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if log_tail(variance, middle) > log_probability:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def exact_pmf(variance: float, place: int) -> int:
@@ -29,8 +79,6 @@ def exact_pmf(variance: float, place: int) -> int:
     int
         At least 0.
     """
-    from tacit.privacy.skellam import reach
-
     period = abs(place) + reach(variance, _LOG_LEFT_OUT)
     # As there: 1 - cos θ ≥ 2 θ²/π² up to π.
     last = math.pi * math.sqrt(-_LOG_LEFT_OUT / (2 * variance))
