@@ -22,7 +22,7 @@ from tacit.errors import LedgerError
 from tacit.privacy.book import Book, Charge, Filter, Fixed
 from tacit.privacy.chain import NO_ROWS, Chain, Receipt, Row
 from tacit.privacy.cohort_book import CHARGED, CLOSED, OPENED, RESERVED, SETTLED, enter
-from tacit.privacy.events import Event, ExactRelease, GaussianSteps, to_json
+from tacit.privacy.events import Event, ExactRelease, NoisedSteps, to_json
 from tacit.privacy.ledger_file import damage
 from tacit.privacy.ledger_reading import believed
 from tacit.privacy.policy import Plan, Policy
@@ -265,6 +265,6 @@ def _plain(value: Hashable) -> object:
         return value.to_fields()
     if isinstance(value, Filter):
         return asdict(value)
-    if isinstance(value, ExactRelease | GaussianSteps):
+    if isinstance(value, ExactRelease | NoisedSteps):
         return to_json(value)
     return value

@@ -91,7 +91,73 @@ class ExactRelease:
     kind: ClassVar[str] = "exact_release/1"
 
 
-Event = GaussianSteps | ExactRelease
+@dataclass(frozen=True, slots=True)
+class SkellamSteps:
+    """Sums of integer vectors over Poisson samples, each with Skellam noise on every coordinate.
+
+    Everything is counted in units of the integer grid (`tacit.privacy.grid`), so that rounding is
+    in the sensitivity and in nothing else.
+
+    Parameters
+    ----------
+    l2_sensitivity
+        Δ₂: largest L2 norm of the integer vector that one unit contributes to one sum. Positive.
+    variance
+        μ: variance of the noise on each coordinate that is counted on: the sum over those shares
+        that whoever the guarantee is against does not know. Positive.
+    dimension
+        d: number of coordinates, at least 1.
+    sampling_rate
+        Probability q in (0, 1] with which each unit enters a step, independently of the others.
+    steps
+        How many noised sums are released, at least 0.
+    unit
+        Whose contribution is bounded.
+    relation
+        Neighbouring relation under which the sensitivity of the sum is Δ₂.
+
+    References
+    ----------
+    Agarwal, Kairouz and Liu 2021, "The Skellam Mechanism for Differentially Private Federated
+    Learning", arXiv 2110.04995, section 3.
+    """
+
+    l2_sensitivity: float
+    variance: float
+    dimension: int
+    sampling_rate: float
+    steps: int
+    unit: Unit = Unit.RECORD
+    relation: Relation = Relation.ADD_OR_REMOVE_ONE
+
+    kind: ClassVar[str] = "skellam_steps/1"
+
+    def __post_init__(self) -> None:
+        for name, value in (("l2_sensitivity", self.l2_sensitivity), ("variance", self.variance)):
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name}={value} must be positive")
+        if self.dimension < 1:
+            raise ValueError(f"dimension={self.dimension} must be at least 1")
+        if not 0 < self.sampling_rate <= 1:
+            raise ValueError(f"sampling_rate={self.sampling_rate} must be in (0, 1]")
+        if self.steps < 0:
+            raise ValueError(f"steps={self.steps} must not be negative")
+
+    @property
+    def l1_sensitivity(self) -> float:
+        """Δ₁ = min(√d Δ₂, Δ₂²): Cauchy and Schwarz, and |k| ≤ k² for integers."""
+        return self.l2_sensitivity * min(math.sqrt(self.dimension), self.l2_sensitivity)
+
+    @property
+    def noise_multiplier(self) -> float:
+        """σ: standard deviation of the noise, divided by the sensitivity Δ₂."""
+        return math.sqrt(self.variance) / self.l2_sensitivity
+
+
+NoisedSteps = GaussianSteps | SkellamSteps
+"""Events of several steps, each of which adds noise."""
+
+Event = NoisedSteps | ExactRelease
 
 
 def to_json(event: Event) -> str:
@@ -112,6 +178,8 @@ def from_json(text: str) -> Event:
         kind = fields.pop("kind")
         if kind == GaussianSteps.kind:
             return _gaussian_steps(fields)
+        if kind == SkellamSteps.kind:
+            return _skellam_steps(fields)
         if kind == ExactRelease.kind:
             return ExactRelease(
                 str(fields["what"]), Unit(str(fields["unit"])), Relation(str(fields["relation"]))
@@ -127,6 +195,18 @@ def _gaussian_steps(fields: Mapping[str, object]) -> GaussianSteps:
         sampling_rate=float(str(fields["sampling_rate"])),
         steps=int(str(fields["steps"])),
         clipping_norm=float(str(fields["clipping_norm"])),
+        unit=Unit(str(fields["unit"])),
+        relation=Relation(str(fields["relation"])),
+    )
+
+
+def _skellam_steps(fields: Mapping[str, object]) -> SkellamSteps:
+    return SkellamSteps(
+        l2_sensitivity=float(str(fields["l2_sensitivity"])),
+        variance=float(str(fields["variance"])),
+        dimension=int(str(fields["dimension"])),
+        sampling_rate=float(str(fields["sampling_rate"])),
+        steps=int(str(fields["steps"])),
         unit=Unit(str(fields["unit"])),
         relation=Relation(str(fields["relation"])),
     )

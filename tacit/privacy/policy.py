@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tacit.errors import ConfigurationError, RefusedError
-from tacit.privacy.events import Event, ExactRelease, GaussianSteps, from_json, to_json
+from tacit.privacy.events import Event, ExactRelease, NoisedSteps, from_json, to_json
 from tacit.privacy.ledger_filter import renyi_budget
 
 SLACK = 1e-9
@@ -40,14 +40,14 @@ class Reason(StrEnum):
 
 def steps_of(event: Event) -> int:
     """Count the releases in an event; an exact release is one."""
-    return event.steps if isinstance(event, GaussianSteps) else 1
+    return event.steps if isinstance(event, NoisedSteps) else 1
 
 
 def with_steps(event: Event, steps: int) -> list[Event]:
     """Write `steps` releases of the mechanism of `event`; no event where there are none."""
     if steps == 0:
         return []
-    return [replace(event, steps=steps) if isinstance(event, GaussianSteps) else event]
+    return [replace(event, steps=steps) if isinstance(event, NoisedSteps) else event]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Plan:
     @property
     def private(self) -> bool:
         """Whether the plan has a finite ε in truth, and not only on paper."""
-        return isinstance(self.event, GaussianSteps) and not self.predictable
+        return isinstance(self.event, NoisedSteps) and not self.predictable
 
     def events(self) -> list[Event]:
         """Everything the run may release."""
@@ -215,7 +215,7 @@ class Policy:
             raise RefusedError(
                 Reason.TOO_MANY_ROUNDS, f"rounds={plan.rounds} is over {self.most_rounds}"
             )
-        if isinstance(plan.event, GaussianSteps):
+        if isinstance(plan.event, NoisedSteps):
             self._check_run_budget(plan)
 
     def check_cost(self, plan: Plan) -> None:
