@@ -4,7 +4,8 @@ PLD is the number that is printed: a numerical upper bound that is within 0.1 % 
 settings of training. RDP is looser and faster; at one order fixed beforehand it adds up over runs
 that are chosen adaptively (`renyi_divergence`, for `tacit.privacy.ledger_filter`). PRV is another
 author's code for what PLD computes, kept to check PLD. An approximation by a central limit
-(Opacus's GDP accountant) is not offered: it reports too little.
+(Opacus's GDP accountant) is not offered: it reports too little. Where Skellam noise is among the
+events, RDP is the number that is printed (`accountant_of_record`): a Gaussian's PLD is not its.
 
 References
 ----------
@@ -14,7 +15,7 @@ Koskela, Jälkö and Honkela 2020, arXiv 1906.03049 (PLD); Doroshenko et al. 202
 
 Notes
 -----
-`dp_accounting` and `opacus` are imported where they are used: they take a second to load.
+`dp_accounting`, `opacus` and numpy are imported where they are used: they take a second to load.
 """
 
 import logging
@@ -26,7 +27,14 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from tacit.privacy.events import Event, ExactRelease, GaussianSteps, Relation
+from tacit.privacy.events import (
+    Event,
+    ExactRelease,
+    GaussianSteps,
+    NoisedSteps,
+    Relation,
+    SkellamSteps,
+)
 
 Steps = Mapping[tuple[float, float], int]
 """How many steps were taken at each (noise multiplier, sampling rate)."""
@@ -81,7 +89,8 @@ def epsilon(
     delta
         δ in (0, 1), for all events together.
     accountant
-        How to compute it. PLD is exact where every step is full batch (`sampling_rate` 1).
+        How to compute it. PLD is exact where every step is full batch (`sampling_rate` 1). With
+        Skellam noise among the events it is RDP, whatever is asked for: nothing else is valid.
 
     Returns
     -------
@@ -106,11 +115,16 @@ def _epsilon(events: tuple[Event, ...], delta: float, accountant: Accountant) ->
     relation = _only_relation(events)
     if any(isinstance(event, ExactRelease) for event in events):
         return math.inf
-    steps = _merged(events)
-    if not steps:
+    steps, skellam = _merged(events), _skellam(events)
+    if not steps and not skellam:
         return 0.0
     if any(sigma < _LEAST_NOISE for sigma, _ in steps):
         return math.inf
+    if skellam:
+        from tacit.privacy.accounting_skellam import ORDERS, skellam_epsilon
+
+        gaussian = sum(n * _one_step_rdp(*key, relation, ORDERS) for key, n in steps.items())
+        return skellam_epsilon(skellam, delta, beside=gaussian)
     if accountant is Accountant.PLD and _all_full_batch(steps):
         return _gaussian_epsilon(_one_gaussian(steps), delta)
     bound = _rdp_epsilon(steps, delta, relation)
@@ -125,8 +139,13 @@ def _epsilon(events: tuple[Event, ...], delta: float, accountant: Accountant) ->
     return min(bound, _pld_epsilon(steps, usable, relation))
 
 
-def epsilon_by_steps(event: GaussianSteps, checkpoints: Sequence[int], delta: float) -> list[float]:
-    """Return the ε that `event` has spent after each of `checkpoints` of its steps, by PLD.
+def accountant_of_record(events: Iterable[Event]) -> Accountant:
+    """Return whose number `epsilon` gives where PLD is asked for: RDP's with Skellam noise."""
+    return Accountant.RDP if _skellam(events) else Accountant.PLD
+
+
+def epsilon_by_steps(event: NoisedSteps, checkpoints: Sequence[int], delta: float) -> list[float]:
+    """Return the ε that `event` has spent after each of `checkpoints` of its steps.
 
     Parameters
     ----------
@@ -168,7 +187,8 @@ def renyi_divergence(events: Iterable[Event], order: int) -> float:
     -------
     float
         The sum over all steps, whatever order the events come in; infinite as soon as anything was
-        released exactly.
+        released exactly. Skellam noise is taken to be exactly of its law. Its sampler is less than
+        2**-150 away over any run, which moves δ by that times 1 + e^ε.
 
     Raises
     ------
@@ -181,10 +201,11 @@ def renyi_divergence(events: Iterable[Event], order: int) -> float:
     exact = any(isinstance(event, ExactRelease) for event in events)
     if exact or any(sigma < _LEAST_NOISE for sigma, _ in steps):
         return math.inf
-    return math.fsum(
+    gaussian = (
         n * float(_one_step_rdp(sigma, rate, relation, (order,))[0])
         for (sigma, rate), n in steps.items()
     )
+    return math.fsum((*gaussian, *_skellam_divergences(_skellam(events), order)))
 
 
 def _only_relation(events: Sequence[Event]) -> Relation:
@@ -206,6 +227,18 @@ def _merged(events: Iterable[Event]) -> Steps:
             key = min(event.noise_multiplier, _MOST_NOISE), event.sampling_rate
             steps[key] = steps.get(key, 0) + event.steps
     return steps
+
+
+def _skellam(events: Iterable[Event]) -> list[SkellamSteps]:
+    return [event for event in events if isinstance(event, SkellamSteps) and event.steps]
+
+
+def _skellam_divergences(events: Sequence[SkellamSteps], order: int) -> list[float]:
+    if not events:
+        return []
+    from tacit.privacy.accounting_skellam import divergences
+
+    return [event.steps * float(divergences(event, (order,))[0]) for event in events]
 
 
 def _all_full_batch(steps: Steps) -> bool:

@@ -106,7 +106,7 @@ class SkellamSteps:
         μ: variance of the noise on each coordinate that is counted on: the sum over those shares
         that whoever the guarantee is against does not know. Positive.
     dimension
-        d: number of coordinates, at least 1.
+        d: number of coordinates, from 1 to 2**48.
     sampling_rate
         Probability q in (0, 1] with which each unit enters a step, independently of the others.
     steps
@@ -136,8 +136,8 @@ class SkellamSteps:
         for name, value in (("l2_sensitivity", self.l2_sensitivity), ("variance", self.variance)):
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name}={value} must be positive")
-        if self.dimension < 1:
-            raise ValueError(f"dimension={self.dimension} must be at least 1")
+        if not 1 <= self.dimension <= 2**48:
+            raise ValueError(f"dimension={self.dimension} must be from 1 to 2**48")
         if not 0 < self.sampling_rate <= 1:
             raise ValueError(f"sampling_rate={self.sampling_rate} must be in (0, 1]")
         if self.steps < 0:

@@ -6,12 +6,13 @@ so sites can make the noise of a secure sum together, on the integers, where no 
 
     share = skellam(Stream.from_system(), variance=2.0**24, n=len(vector))
 
-The draws are exact but for a distance of at most `DISTANCE` each: no decision rests on floating
-point. A number is proposed from a table of integer weights that lie above the law, and kept with a
-probability that a random integer settles. Where float64 cannot tell on which side of that
-probability the integer falls (about once in 10¹² draws), 150 decimal digits do. So the same key
-gives the same numbers in any process and on any processor, up to one case in about 10⁵ variances:
-the table's weights are rounded to 24 bits, and two mathematical libraries may round one apart.
+The draws are exact but for a distance of at most `skellam_law.DISTANCE` each: no decision rests on
+floating point. A number is proposed from a table of integer weights that lie above the law, and
+kept with a probability that a random integer settles. Where float64 cannot tell on which side of
+that probability the integer falls (about once in 10¹² draws), 150 decimal digits do. So the same
+key gives the same numbers in any process and on any processor, up to one case in about 10⁴
+variances: the table's weights are rounded to 24 bits, and two mathematical libraries may round one
+of them apart.
 
 References
 ----------
@@ -31,17 +32,10 @@ from numpy.typing import NDArray
 
 from tacit.errors import ConfigurationError
 from tacit.privacy.randomness import Stream
-from tacit.privacy.skellam_law import exact_pmf, reach
+from tacit.privacy.skellam_law import LOG_CUT, exact_pmf, reach
 
 LEAST_VARIANCE, MOST_VARIANCE = 2.0**-4, 2.0**60
 """Variances that are drawn: below, a grid would be far too coarse; above, 32 bits cannot hold σ."""
-
-DISTANCE = 2.0**-255
-"""Largest total-variation distance of one draw from its law: `_LOG_CUT` twice, which is what lies
-beyond the table on both sides, plus less than 2**-300 for what 150 digits leave open."""
-
-_LOG_CUT = -257 * math.log(2)
-"""Log probability beyond each end of the table."""
 
 _COLUMNS_LOG = 12
 _WEIGHT_LOG = 51
@@ -111,7 +105,7 @@ class _Law:
 
     def __init__(self, variance: float) -> None:
         self.variance = variance
-        cut = reach(variance, _LOG_CUT)
+        cut = reach(variance, LOG_CUT)
         self.shift = max(0, math.ceil(math.log2(2 * cut)) - _COLUMNS_LOG)
         width = 1 << self.shift
         # A bin more on each side may not fit: then bins are twice as wide.

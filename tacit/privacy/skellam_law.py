@@ -8,6 +8,14 @@ import math
 from decimal import Context, Decimal, localcontext
 from functools import lru_cache
 
+DISTANCE = 2.0**-255
+"""Largest total-variation distance of one draw of `tacit.privacy.skellam` from its law: e to the
+`LOG_CUT` twice, which is what lies beyond its table on both sides, and less than 2**-300 for what
+150 digits leave open."""
+
+LOG_CUT = -257 * math.log(2)
+"""Most log probability beyond each end of the sampler's table."""
+
 FRACTION_BITS = 512
 """`exact_pmf` counts in units of 2**-512."""
 

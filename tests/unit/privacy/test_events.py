@@ -13,6 +13,7 @@ from tacit.privacy.events import (
     ExactRelease,
     GaussianSteps,
     Relation,
+    SkellamSteps,
     Unit,
     from_json,
     to_json,
@@ -30,6 +31,16 @@ EVENTS = st.one_of(
         relation=st.sampled_from(Relation),
     ),
     st.builds(
+        SkellamSteps,
+        l2_sensitivity=POSITIVE,
+        variance=POSITIVE,
+        dimension=st.integers(1, 2**48),
+        sampling_rate=st.floats(0, 1, exclude_min=True),
+        steps=st.integers(min_value=0),
+        unit=st.sampled_from(Unit),
+        relation=st.sampled_from(Relation),
+    ),
+    st.builds(
         ExactRelease,
         what=st.text(),
         unit=st.sampled_from(Unit),
@@ -37,6 +48,7 @@ EVENTS = st.one_of(
     ),
 )
 STEPS = GaussianSteps(1.5, 0.25, 40, 2.0, Unit.PERSON)
+SKELLAM = SkellamSteps(4096.5, 2.0**30, 14, 1.0, 20)
 RELEASE = ExactRelease("mean age", Unit.CLIENT, Relation.REPLACE_WITH_ZERO)
 
 
@@ -53,20 +65,27 @@ def test_the_written_form_is_fixed() -> None:
         '{"clipping_norm":2.0,"kind":"gaussian_steps/1","noise_multiplier":1.5,'
         '"relation":"add_or_remove_one","sampling_rate":0.25,"steps":40,"unit":"person"}'
     )
+    assert to_json(SKELLAM) == (
+        '{"dimension":14,"kind":"skellam_steps/1","l2_sensitivity":4096.5,'
+        '"relation":"add_or_remove_one","sampling_rate":1.0,"steps":20,"unit":"record",'
+        '"variance":1073741824.0}'
+    )
     assert to_json(RELEASE) == (
         '{"kind":"exact_release/1","relation":"replace_with_zero","unit":"client",'
         '"what":"mean age"}'
     )
 
 
-@pytest.mark.parametrize("kind", ["gaussian_steps/2", "laplace/1", "", None, 7, ["x"]])
+@pytest.mark.parametrize(
+    "kind", ["gaussian_steps/2", "skellam_steps/2", "laplace/1", "", None, 7, ["x"]]
+)
 def test_an_unknown_kind_is_refused(kind: object) -> None:
     fields = json.loads(to_json(STEPS)) | {"kind": kind}
     with pytest.raises(LedgerError, match="unknown event kind"):
         from_json(json.dumps(fields))
 
 
-@pytest.mark.parametrize("event", [STEPS, RELEASE], ids=["steps", "release"])
+@pytest.mark.parametrize("event", [STEPS, SKELLAM, RELEASE], ids=["steps", "skellam", "release"])
 def test_each_field_is_needed(event: Event) -> None:
     for missing in json.loads(to_json(event)):
         fields = json.loads(to_json(event))
@@ -90,6 +109,31 @@ def test_a_damaged_field_is_refused(field: str, value: object) -> None:
     fields = json.loads(to_json(STEPS)) | {field: value}
     with pytest.raises(LedgerError, match="cannot be read"):
         from_json(json.dumps(fields))
+
+
+DAMAGED_SKELLAM = [
+    *(("l2_sensitivity", value) for value in (0, -1, math.nan, math.inf, "much", None)),
+    *(("variance", value) for value in (0, -1, math.nan, math.inf, [2.0])),
+    *(("dimension", value) for value in (0, -3, 1.5, 2**48 + 1, 10**400, None)),
+    *(("sampling_rate", value) for value in (0, 1.5, math.nan)),
+    *(("steps", value) for value in (-1, 2.5)),
+    ("unit", "household"),
+    ("relation", "replace_one"),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), DAMAGED_SKELLAM)
+def test_a_damaged_field_of_integer_noise_is_refused(field: str, value: object) -> None:
+    fields = json.loads(to_json(SKELLAM)) | {field: value}
+    with pytest.raises(LedgerError, match="cannot be read"):
+        from_json(json.dumps(fields))
+
+
+def test_the_sensitivities_of_integer_vectors() -> None:
+    """Whichever is less: √d Δ₂ of Cauchy and Schwarz, or Δ₂² because |k| ≤ k²."""
+    assert SkellamSteps(3.0, 36.0, 100, 1.0, 1).l1_sensitivity == 9
+    assert SkellamSteps(30.0, 36.0, 100, 1.0, 1).l1_sensitivity == 300
+    assert SkellamSteps(3.0, 36.0, 100, 1.0, 1).noise_multiplier == 2
 
 
 @pytest.mark.parametrize("text", ["", "{", "null", "7", '"kind"', "[]", "[1, 2]", "{}"])

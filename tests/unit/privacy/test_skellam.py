@@ -15,8 +15,8 @@ from scipy import stats
 
 from tacit.errors import ConfigurationError
 from tacit.privacy import skellam as module
-from tacit.privacy.skellam import DISTANCE, alias_table, skellam
-from tacit.privacy.skellam_law import FRACTION_BITS, exact_pmf, log_tail, reach
+from tacit.privacy.skellam import alias_table, skellam
+from tacit.privacy.skellam_law import DISTANCE, FRACTION_BITS, exact_pmf, log_tail, reach
 
 VARIANCES = [2.0**-4, 0.7, 1.0, 13.5, 2.0**12, 1e5, 2.0**32, 2.0**40, 2.0**60]
 ONE = 2**FRACTION_BITS
