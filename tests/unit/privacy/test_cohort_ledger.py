@@ -128,14 +128,15 @@ def interrupt(call, line):
     def follow(frame, event, _):
         return trace if "/tacit/privacy/" in frame.f_code.co_filename else None
 
-    before = sys.gettrace()
+    traced, handler = sys.gettrace(), signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.settrace(follow)
     try:
         call()
     except KeyboardInterrupt:
         return True
     finally:
-        sys.settrace(before)
+        sys.settrace(traced)
+        signal.signal(signal.SIGINT, handler)
     return False
 
 
