@@ -114,7 +114,8 @@ def record_privacy(settings: Settings) -> RecordPrivacy:
     """
     if not isinstance(settings.privacy, RecordPrivacy):
         raise ConfigurationError(
-            "experiment: privacy=none: a site releases nothing exact: use privacy=record"
+            f"experiment: privacy={settings.privacy.kind}: a site releases nothing exact: use "
+            "privacy=record"
         )
     return settings.privacy
 

@@ -18,6 +18,7 @@ from strategies.records import Record, from_record, record_in
 from tacit.domains.domain import Examples
 from tacit.errors import ConfigurationError, ModelError, RefusedError
 from tacit.learning.local import Compute
+from tacit.learning.update import clipped_update, moved
 from tacit.messages import (
     ARRAYS,
     CONFIG,
@@ -30,7 +31,7 @@ from tacit.messages import (
 from tacit.models.trainable import Weights, check_trainable, sha256_of
 from tacit.privacy.book import Charge
 from tacit.privacy.events import Event, ExactRelease
-from tacit.privacy.policy import Plan, Policy, Reason
+from tacit.privacy.policy import Plan, Policy, Reason, steps_of
 from tacit.privacy.randomness import Stream
 from tacit.privacy.spending import Spending
 
@@ -256,10 +257,20 @@ def learn(site: Site, admitted: Admitted) -> Weights:
         begun = steps
 
     try:
-        return train_alone(site.model, task_of(site, admitted), site.compute, count)
+        learnt = train_alone(site.model, task_of(site, admitted), site.compute, count)
+        return bounded(admitted, learnt)
     except (KeyboardInterrupt, SystemExit):
         settle(site, admitted, begun)
         raise
+
+
+def bounded(admitted: Admitted, learnt: Weights) -> Weights:
+    """Return what may leave of what was learnt: where the client is the unit, a clipped update."""
+    plan = admitted.request.plan
+    if not plan.clips_update or plan.clipping_norm is None:
+        return learnt
+    start = admitted.weights
+    return moved(start, clipped_update(learnt, start, plan.clipping_norm))
 
 
 def task_of(site: Site, admitted: Admitted) -> Task:
@@ -270,8 +281,9 @@ def task_of(site: Site, admitted: Admitted) -> Task:
 
 def settle(site: Site, admitted: Admitted, begun: int) -> None:
     """Give back the steps of a round that never began, because of a stop from outside."""
-    if begun < admitted.request.plan.steps:
-        site.ledger.settle(admitted.charge, begun)
+    spent = min(begun, steps_of(admitted.charge.event))
+    if spent < steps_of(admitted.charge.event):
+        site.ledger.settle(admitted.charge, spent)
 
 
 def release(site: Site, message: Message, admitted: Admitted, weights: Weights) -> Message:

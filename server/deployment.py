@@ -40,7 +40,7 @@ from tacit.runs.directory import RunDirectory, claim, read_config
 from tacit.runs.evaluation import DIRECTIONS, Evaluation, evaluation
 from tacit.runs.report import write_report
 from tacit.runs.results import Results, read, read_history, write
-from tacit.settings import RecordPrivacy, Settings
+from tacit.settings import ClientPrivacy, RecordPrivacy, Settings
 from tacit.trust.bundle import ServerBundle, load_server_bundle, warnings
 from tacit.trust.validity import utc_now
 
@@ -148,6 +148,12 @@ def _check_same(path: Path, config: Mapping[str, Any]) -> None:
 
 def _sites(bundle: ServerBundle, domain: Domain, settings: Settings) -> dict[str, int]:
     """Return the declared sizes of the sites that may take part."""
+    if isinstance(settings.privacy, ClientPrivacy):
+        raise ConfigurationError(
+            "privacy=client_level: a deployed site protects its records, and does not trust a "
+            "coordinator to noise its update: use privacy=record; whole clients are for "
+            "tacit-simulate"
+        )
     if not isinstance(settings.privacy, RecordPrivacy):
         raise ConfigurationError(
             "privacy=none: a deployed run has a guarantee; without one there is tacit-simulate"

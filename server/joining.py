@@ -16,7 +16,7 @@ from strategies.records import record_in
 from tacit.errors import ConfigurationError, TooFewSitesError
 from tacit.messages import CONFIG, END, ENROL, LEDGER, RESERVE, SITE, Limits, RunRequest, Terms
 from tacit.privacy.policy import Reason
-from tacit.settings import NoPrivacy, RecordPrivacy, Training
+from tacit.settings import AnyPrivacy, Training
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Joining:
     names: Mapping[int, str]
     terms: Terms
     training: Training
-    privacy: RecordPrivacy | NoPrivacy
+    privacy: AnyPrivacy
     planner: Planner
     least: int
     present: Callable[[], frozenset[str]]

@@ -6,14 +6,24 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
+from server.central import CentralNoise
 from server.rounds import RunPlan
 from strategies.build import build_strategy, proximal_mu
 from tacit.errors import ConfigurationError
 from tacit.learning.plan import RoundPlan
 from tacit.messages import Limits, Terms
 from tacit.privacy.calibration import noise_multiplier
+from tacit.privacy.events import Unit
 from tacit.privacy.policy import Reason
-from tacit.settings import Component, NoPrivacy, RecordPrivacy, Settings, Training
+from tacit.settings import (
+    AnyPrivacy,
+    ClientPrivacy,
+    Component,
+    NoPrivacy,
+    RecordPrivacy,
+    Settings,
+    Training,
+)
 
 
 def plan_run(
@@ -22,7 +32,7 @@ def plan_run(
     model: str,
     sizes: Mapping[str, int],
     training: Training,
-    privacy: RecordPrivacy | NoPrivacy,
+    privacy: AnyPrivacy,
     strategy: Component,
     cache: Path,
     limits: Mapping[str, Limits] | None = None,
@@ -53,17 +63,19 @@ def plan_run(
     # Sites of one declared size and like limits do the same: of very many, few differ.
     rounds = rounds_of_a_site(training, len(sizes))
     alike = lru_cache(maxsize=None)(partial(_round_plan, training, rounds, mu=mu, cache=cache))
+    plans = {site: alike(own, sizes[site], told.get(site)) for site, own in chosen.items()}
     return RunPlan(
         run=run,
         rounds=training.rounds,
         terms=Terms(domain, model, strategy.name),
-        sites={site: alike(own, sizes[site], told.get(site)) for site, own in chosen.items()},
+        sites=plans,
         declared_sizes=sizes,
         epsilons={
-            site: own.epsilon if isinstance(own, RecordPrivacy) else math.inf
+            site: math.inf if isinstance(own, NoPrivacy) else own.epsilon
             for site, own in chosen.items()
         },
-        delta=privacy.delta if isinstance(privacy, RecordPrivacy) else 0.0,
+        delta=0.0 if isinstance(privacy, NoPrivacy) else privacy.delta,
+        central=_central(plans, cohort_size(training, len(sizes))),
         min_replies=fewest_replies(training, len(sizes)),
         cohort=None if training.cohort == "all" else training.cohort,
         most_rounds=None if training.cohort == "all" else rounds,
@@ -98,12 +110,18 @@ def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:
     """
     if not sizes:
         raise ConfigurationError("domain.declared_sizes names no site")
+    privacy = settings.privacy
+    if isinstance(privacy, ClientPrivacy) and privacy.delta > 1 / len(sizes):
+        raise ConfigurationError(
+            f"privacy.delta={privacy.delta:g} is larger than one over the number of clients "
+            f"({len(sizes)}): it would allow one of them to be published. Use at most "
+            f"{1 / (10 * len(sizes)):.0e}"
+        )
     for site, size in sizes.items():
         if not isinstance(size, int) or size < 1:
             raise ConfigurationError(
                 f"domain.declared_sizes.{site}={size}: a site declares at least 1 row"
             )
-        privacy = settings.privacy
         if isinstance(privacy, RecordPrivacy) and privacy.delta > 1 / size:
             raise ConfigurationError(
                 f"privacy.delta={privacy.delta:g} is larger than one over the declared size of "
@@ -118,18 +136,30 @@ def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:
         raise ConfigurationError(f"training.min_replies={wanted}: a round asks only {asked} sites")
 
 
-def unable(training: Training, privacy: RecordPrivacy | NoPrivacy, limits: Limits) -> Reason | None:
+def unable(training: Training, privacy: AnyPrivacy, limits: Limits) -> Reason | None:
     """Say why no noise makes a run fit a site's limits; None where it fits."""
     if limits.most_rounds and training.rounds > limits.most_rounds:
         return Reason.TOO_MANY_ROUNDS
     # A smaller δ for one site would be another guarantee: a run has one.
-    if isinstance(privacy, RecordPrivacy) and privacy.delta > limits.delta:
+    if not isinstance(privacy, NoPrivacy) and privacy.delta > limits.delta:
         return Reason.BUDGET
     return None
 
 
-def _within(privacy: RecordPrivacy | NoPrivacy, limits: Limits | None) -> RecordPrivacy | NoPrivacy:
-    if limits is None or isinstance(privacy, NoPrivacy):
+def _central(plans: Mapping[str, RoundPlan], clients: int) -> CentralNoise | None:
+    """Return the noise that the coordinator adds, where whole updates are clipped."""
+    strongest = max(
+        (plan for plan in plans.values() if plan.clips_update),
+        key=lambda plan: plan.noise_multiplier or 0.0,
+        default=None,
+    )
+    if strongest is None or strongest.clipping_norm is None or strongest.noise_multiplier is None:
+        return None
+    return CentralNoise(strongest.clipping_norm, strongest.noise_multiplier, clients)
+
+
+def _within(privacy: AnyPrivacy, limits: Limits | None) -> AnyPrivacy:
+    if limits is None or not isinstance(privacy, RecordPrivacy):
         return privacy
     return replace(privacy, epsilon=min(privacy.epsilon, limits.epsilon))
 
@@ -137,7 +167,7 @@ def _within(privacy: RecordPrivacy | NoPrivacy, limits: Limits | None) -> Record
 def _round_plan(
     training: Training,
     rounds: int,
-    privacy: RecordPrivacy | NoPrivacy,
+    privacy: AnyPrivacy,
     declared: int,
     limits: Limits | None,
     *,
@@ -156,16 +186,18 @@ def _round_plan(
     )
     if isinstance(privacy, NoPrivacy):
         return plain
+    whole = isinstance(privacy, ClientPrivacy)
     sigma = noise_multiplier(
         privacy.epsilon,
         privacy.delta,
-        rate,
-        rounds * training.local_steps,
+        # Who takes part in a round is seen, so that drawing clients amplifies nothing.
+        1.0 if whole else rate,
+        rounds if whole else rounds * training.local_steps,
         cache=cache / "noise",
     )
     return replace(
         plain,
         clipping_norm=privacy.clipping_norm,
         noise_multiplier=max(sigma, limits.least_noise_multiplier if limits else 0.0),
-        unit=privacy.unit,
+        unit=Unit.CLIENT if isinstance(privacy, ClientPrivacy) else privacy.unit,
     )

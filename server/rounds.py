@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from server.around import ShownGrid
+from server.central import CentralNoise, noised_mean
 from server.replies import sort_replies
 from strategies.memory import Memory, recall, remembered
 from strategies.records import from_record, to_record
@@ -19,6 +20,7 @@ from tacit.learning.plan import RoundPlan
 from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, WEIGHT, Terms, TrainRequest, first
 from tacit.models.trainable import Weights
 from tacit.privacy.chain import NO_ROWS, Receipt
+from tacit.privacy.randomness import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class RunPlan:
         In how many rounds a site takes part at most; None for all.
     timeout
         Seconds after which a missing reply is a failure; None to wait.
+    central
+        How the coordinator noises the sum of a round's updates; None where it adds no noise.
     """
 
     run: str
@@ -60,6 +64,7 @@ class RunPlan:
     timeout: float | None = None
     cohort: int | None = None
     most_rounds: int | None = None
+    central: CentralNoise | None = None
 
     @property
     def rounds_of_a_site(self) -> int:
@@ -110,6 +115,7 @@ def run_rounds(
     state: State,
     on_round: Callable[[State, RoundOutcome], None],
     who: Callable[[int], tuple[RunPlan, Mapping[int, str]]] | None = None,
+    noise: Callable[[int], Stream] = lambda number: Stream.from_system(),
 ) -> State:
     """Run the rounds that are left.
 
@@ -130,6 +136,9 @@ def run_rounds(
     who
         Asked before every round, by its number, for the plan and the names of those that take part
         in it: sites may come late, or be drawn. None where they stay as they are.
+    noise
+        Opens the stream of a round's noise, by its number, where the plan has the coordinator add
+        some.
 
     Raises
     ------
@@ -141,13 +150,18 @@ def run_rounds(
     while state.round < plan.rounds:
         if who is not None:
             plan, names = who(state.round + 1)
-        state, outcome = _round(grid, strategy, plan, names, state)
+        state, outcome = _round(grid, strategy, plan, names, state, noise)
         on_round(state, outcome)
     return state
 
 
 def _round(
-    grid: Grid, strategy: Strategy, plan: RunPlan, names: Mapping[int, str], state: State
+    grid: Grid,
+    strategy: Strategy,
+    plan: RunPlan,
+    names: Mapping[int, str],
+    state: State,
+    noise: Callable[[int], Stream],
 ) -> tuple[State, RoundOutcome]:
     """Do the next round; requests and replies, which may be large, end with it."""
     started, cpu_started = time.perf_counter(), time.process_time()
@@ -161,7 +175,11 @@ def _round(
     answers, failed = sort_replies(replies, plan.sites, names, state.weights)
     if len(answers) < plan.min_replies:
         raise _too_few(number, plan, answers, failed)
-    record, _ = strategy.aggregate_train(number, _weighed(answers, plan, state.weights))
+    receipts = _receipts(state.receipts, answers)
+    combined = _weighed(answers, plan, state.weights)
+    if plan.central is not None:
+        combined = [_noised(combined, plan.central, state.weights, noise(number))]
+    record, _ = strategy.aggregate_train(number, combined)
     if record is None:
         raise TooFewSitesError(f"round {number}: the strategy made no model of the replies")
     for message in answers.values():
@@ -172,7 +190,7 @@ def _round(
         number,
         weights,
         remembered(strategy, weights),
-        _receipts(state.receipts, answers),
+        receipts,
         state.model,
     )
     outcome = RoundOutcome(
@@ -228,6 +246,16 @@ def _weighed(answers: Mapping[str, Message], plan: RunPlan, like: Weights) -> li
             content[ARRAYS] = _in_place_of(like, arrays)
         content[METRICS] = MetricRecord({WEIGHT: plan.declared_sizes[site]})
     return list(answers.values())
+
+
+def _noised(answers: list[Message], how: CentralNoise, start: Weights, noise: Stream) -> Message:
+    """Let one answer stand for all: the noised mean is all that a strategy gets to see."""
+    each = (from_record(cast(ArrayRecord, message.content[ARRAYS])) for message in answers)
+    mean = noised_mean(each, start, how, noise)
+    for message in answers:
+        message.content[ARRAYS] = ArrayRecord()
+    answers[0].content[ARRAYS] = to_record(mean)
+    return answers[0]
 
 
 def _receipts(

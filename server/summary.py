@@ -10,7 +10,7 @@ from tacit.models.architecture import head_of
 from tacit.models.trainable import sha256_of
 from tacit.models.weights import save_weights
 from tacit.privacy.accounting import Accountant, epsilon
-from tacit.privacy.events import Event, GaussianSteps, Relation
+from tacit.privacy.events import Event, GaussianSteps, Relation, Unit
 from tacit.runs.directory import MODEL
 from tacit.runs.evaluation import Evaluation
 from tacit.runs.results import (
@@ -26,7 +26,7 @@ from tacit.runs.results import (
     SiteSpending,
     Timing,
 )
-from tacit.settings import RecordPrivacy
+from tacit.settings import ClientPrivacy, NoPrivacy
 
 REPORTED = ReportedAccountant.PLD
 
@@ -123,8 +123,9 @@ def _privacy(
     simulated_noise: bool,
 ) -> Privacy | None:
     chosen = prepared.settings.privacy
-    if not isinstance(chosen, RecordPrivacy):
+    if isinstance(chosen, NoPrivacy):
         return None
+    whole = isinstance(chosen, ClientPrivacy)
     sites = {}
     for site, events in spent.items():
         event = plan.sites[site].event()
@@ -140,12 +141,14 @@ def _privacy(
             clipping_norm=event.clipping_norm,
         )
     guarantee = Guarantee(
-        unit=chosen.unit,
-        relation=Relation.ADD_OR_REMOVE_ONE,
+        unit=Unit.CLIENT if isinstance(chosen, ClientPrivacy) else chosen.unit,
+        relation=Relation.REPLACE_WITH_ZERO if whole else Relation.ADD_OR_REMOVE_ONE,
         delta=chosen.delta,
-        adversary=Adversary.SERVER_AND_OTHER_SITES,
+        adversary=(
+            Adversary.OTHER_SITES_AND_MODEL_HOLDERS if whole else Adversary.SERVER_AND_OTHER_SITES
+        ),
         honest_sites=1,
-        mechanism=Mechanism.GAUSSIAN_AT_SITE,
+        mechanism=Mechanism.GAUSSIAN_AT_SERVER if whole else Mechanism.GAUSSIAN_AT_SITE,
         sites=sites,
     )
     return Privacy(

@@ -28,7 +28,7 @@ from tacit.privacy.ledger import Ledger
 from tacit.privacy.ledger_page import Page
 from tacit.privacy.policy import Policy
 from tacit.privacy.spending import Spending
-from tacit.settings import EngineKind, RecordPrivacy
+from tacit.settings import ClientPrivacy, EngineKind, NoPrivacy
 
 T = TypeVar("T")
 
@@ -184,11 +184,14 @@ def open_ledger(arm: Arm, experiment: Experiment, site: str, folder: Path) -> Le
 
 def fixed(arm: Arm, experiment: Experiment, data_set: str) -> Fixed:
     """Return what a simulated ledger's first row says."""
+    privacy = arm.privacy
+    if isinstance(privacy, ClientPrivacy):
+        return Fixed(data_set, Unit.CLIENT, Relation.REPLACE_WITH_ZERO, privacy.delta)
     return Fixed(
         data_set,
         Unit.RECORD,
         Relation.ADD_OR_REMOVE_ONE,
-        arm.privacy.delta if isinstance(arm.privacy, RecordPrivacy) else 1e-6,
+        1e-6 if isinstance(privacy, NoPrivacy) else privacy.delta,
     )
 
 
@@ -229,7 +232,7 @@ def streams_of(arm: Arm, experiment: Experiment, site: str) -> Streams:
 
 def site_policy(arm: Arm, *, predictable: bool) -> Policy:
     """Return what a simulated site allows: just this run's budget, from a fresh ledger."""
-    if isinstance(arm.privacy, RecordPrivacy):
+    if not isinstance(arm.privacy, NoPrivacy):
         return Policy(
             epsilon_per_run=arm.privacy.epsilon,
             lifetime_epsilon=arm.privacy.epsilon,

@@ -23,7 +23,7 @@ from tacit.runs.directory import CHECKPOINT
 from tacit.runs.encoding import encode, write_text
 from tacit.runs.evaluation import DIRECTIONS, Direction, Evaluation, evaluation
 from tacit.runs.results import Comparison, read_as
-from tacit.settings import BaselineTraining, NoPrivacy, RecordPrivacy
+from tacit.settings import BaselineTraining, ClientPrivacy, NoPrivacy, RecordPrivacy
 
 POOLED = "pooled"
 MEASURED = "measured.json"
@@ -62,6 +62,7 @@ def compare(
         Called with a baseline's title, its rounds done and its rounds in all.
     """
     privacy = experiment.settings.privacy
+    # A client alone has nobody to hide from: its baseline is without privacy.
     epsilon = privacy.epsilon if isinstance(privacy, RecordPrivacy) else None
     suffix = "without privacy" if epsilon is None else "under the same ε"
     run = _Runner(experiment, start, folder, on_round)
@@ -78,7 +79,7 @@ def compare(
         ),
         _best_single(experiment, alone, epsilon),
     ]
-    if epsilon is not None:
+    if not isinstance(privacy, NoPrivacy):
         title = "Federated without privacy"
         measured = run(_without_privacy(experiment), title)
         found.append(Comparison("federated_no_privacy", title, measured, None, ""))
@@ -160,6 +161,8 @@ def _baseline(experiment: Experiment, key: str, chosen: BaselineTraining) -> Arm
     privacy = arm.privacy
     if isinstance(privacy, RecordPrivacy):
         privacy = replace(privacy, clipping_norm=chosen.clipping_norm)
+    elif isinstance(privacy, ClientPrivacy):
+        privacy = NoPrivacy("none")
     training = replace(
         arm.training, rounds=chosen.rounds, learning_rate=chosen.learning_rate, min_replies="all"
     )

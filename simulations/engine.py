@@ -15,6 +15,7 @@ from client.site import (
     Site,
     admit,
     arrived,
+    bounded,
     learn,
     release,
     settle,
@@ -120,4 +121,5 @@ def _read_once() -> Callable[[RecordDict], Arrived]:
 
 
 def _release(site: Site, message: Message, admitted: Admitted, learnt: Weights | None) -> Message:
-    return release(site, message, admitted, learn(site, admitted) if learnt is None else learnt)
+    weights = learn(site, admitted) if learnt is None else bounded(admitted, learnt)
+    return release(site, message, admitted, weights)

@@ -13,7 +13,7 @@ from tacit.domains.domain import Examples, SiteData
 from tacit.domains.partitioned import PartitionedSites
 from tacit.experiment import Prepared, prepare_model
 from tacit.models.trainable import Weights, load_trainable
-from tacit.settings import Component, NoiseSource, NoPrivacy, RecordPrivacy, Settings, Training
+from tacit.settings import AnyPrivacy, Component, NoiseSource, NoPrivacy, Settings, Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Arm:
     rows: Mapping[str, Examples]
     declared_sizes: Mapping[str, int]
     training: Training
-    privacy: RecordPrivacy | NoPrivacy
+    privacy: AnyPrivacy
 
 
 def prepare(
@@ -146,7 +146,7 @@ def measure_weights(experiment: Experiment, weights: Weights) -> Measured:
 
 def noise_seed(settings: Settings) -> int | None:
     """Seed of noise and sampling; None where the operating system gives both."""
-    if isinstance(settings.privacy, RecordPrivacy):
+    if not isinstance(settings.privacy, NoPrivacy):
         chosen = settings.privacy.noise_seed
         if chosen is NoiseSource.SYSTEM:
             return None

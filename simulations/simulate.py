@@ -32,7 +32,7 @@ from tacit.runs import directory
 from tacit.runs.directory import RunDirectory, claim
 from tacit.runs.report import write_report
 from tacit.runs.results import Results, Round, read_history, write
-from tacit.settings import EngineKind, RecordPrivacy, Settings
+from tacit.settings import EngineKind, NoPrivacy, Settings
 
 HELD_OUT = "held_out (simulation only)"
 
@@ -157,7 +157,7 @@ class _Recorder:
         self._plan = plan
         self._cohort = cohort
         self._progress = progress
-        self._privacy = arm.privacy if isinstance(arm.privacy, RecordPrivacy) else None
+        self._privacy = None if isinstance(arm.privacy, NoPrivacy) else arm.privacy
         self._epsilons = epsilon_tables(plan, self._privacy.delta) if self._privacy else {}
 
     def record_start(self, state: State) -> None:

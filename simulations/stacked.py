@@ -105,7 +105,7 @@ class AllAtOnce:
             rows.targets.new_zeros(len(tasks), width),
             torch.ones(len(tasks), width, dtype=torch.bool, device=device),
         )
-        private = tasks[0].plan.clipping_norm is not None
+        private = tasks[0].plan.clips_examples
         clips = torch.ones(len(tasks), device=device) if private else None
         starts = self._starts([task.weights for task in tasks])
 
@@ -163,5 +163,5 @@ def _member(task: Task) -> Member:
         len(task.data),
         task.plan,
         task.streams(task.round, "coins"),
-        None if task.plan.clipping_norm is None else task.streams(task.round, "noise"),
+        task.streams(task.round, "noise") if task.plan.clips_examples else None,
     )

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from server.app import build_server_app
 from server.checkpoint import load_checkpoint
 from server.enrolment import reserve
 from server.rounds import RoundOutcome, RunPlan, State
-from simulations.cohort import Cohort
+from simulations.cohort import Cohort, streams_of
 from simulations.draw import Draw
 from simulations.experiment import Arm, Experiment, strategy_of
 from simulations.flower import server_context
@@ -17,6 +18,9 @@ from tacit.errors import ModelError, TooFewSitesError
 from tacit.privacy.policy import Reason
 
 OnRound = Callable[[State, RoundOutcome], None]
+
+COORDINATOR: Final = "//coordinator"
+"""Whose streams its noise comes from: no site's name has a slash."""
 
 USED_UP = frozenset({Reason.BUDGET, Reason.TOO_MANY_ROUNDS})
 
@@ -97,7 +101,10 @@ def train(
     if plan.cohort is not None:
         who = _Drawn(plan, cohort, experiment.settings.seed)
     strategy = build_strategy(strategy_of(arm, experiment))
-    app = build_server_app(strategy, plan, cohort.names, start, on_round, who)
+    noise = streams_of(arm, experiment, COORDINATOR)
+    app = build_server_app(
+        strategy, plan, cohort.names, start, on_round, who, lambda number: noise(number, "noise")
+    )
     app(cohort.grid, server_context())
 
 

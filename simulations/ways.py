@@ -9,7 +9,7 @@ from simulations.learners import Faster, Learner, OneByOne
 from simulations.stacked import stacked_learner
 from simulations.workers import Workers
 from strategies.mean import AVERAGING
-from tacit.settings import EngineKind, RecordPrivacy
+from tacit.settings import ClientPrivacy, EngineKind, RecordPrivacy
 
 
 def learner_of(
@@ -74,4 +74,6 @@ def _stacked(arm: Arm, experiment: Experiment, *, means: bool) -> Learner:
 
 
 def _averages(experiment: Experiment) -> bool:
-    return experiment.settings.strategy.target in AVERAGING
+    """Tell whether means of updates will do: not where each is clipped by the coordinator."""
+    settings = experiment.settings
+    return settings.strategy.target in AVERAGING and not isinstance(settings.privacy, ClientPrivacy)

@@ -115,13 +115,36 @@ class RecordPrivacy:
 
 @with_config(_STRICT)
 @dataclass(frozen=True)
+class ClientPrivacy:
+    """Differential privacy for whole clients, by the coordinator: it is trusted with each update.
+
+    Parameters
+    ----------
+    epsilon, delta
+        Budget of the run for every client.
+    clipping_norm
+        Largest L2 norm C of all that a client adds to a round's model.
+    noise_seed
+        As `RecordPrivacy` has it.
+    """
+
+    kind: Literal["client_level"]
+    epsilon: Positive
+    delta: Annotated[float, Field(gt=0, lt=1, strict=True)]
+    clipping_norm: Positive
+    noise_seed: Seed | NoiseSource | None = None
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True)
 class NoPrivacy:
     """No privacy at all: a baseline, for simulations."""
 
     kind: Literal["none"]
 
 
-Privacy = Annotated[RecordPrivacy | NoPrivacy, Field(discriminator="kind")]
+AnyPrivacy = RecordPrivacy | ClientPrivacy | NoPrivacy
+Privacy = Annotated[AnyPrivacy, Field(discriminator="kind")]
 
 
 class Precision(StrEnum):

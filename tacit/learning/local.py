@@ -83,7 +83,8 @@ def train_round(
             drawn = coins.coins(len(data), plan.sampling_rate)
             features = data.features[drawn].to(compute.device)
             targets = data.targets[drawn].to(compute.device)
-            if plan.clipping_norm is None or plan.noise_multiplier is None:
+            clipped = plan.clips_examples
+            if not clipped or plan.clipping_norm is None or plan.noise_multiplier is None:
                 sums = plain_sum(model, features, targets, compute)
             else:
                 sums = clipped_sum(model, features, targets, plan.clipping_norm, compute)

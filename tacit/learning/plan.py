@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tacit.errors import ConfigurationError
-from tacit.privacy.events import Event, ExactRelease, GaussianSteps, Unit
+from tacit.privacy.events import Event, ExactRelease, GaussianSteps, Relation, Unit
 
 
 class LocalOptimizer(StrEnum):
@@ -32,9 +32,11 @@ class RoundPlan:
     learning_rate
         Step size.
     clipping_norm, noise_multiplier
-        C and σ of the private step; both None without privacy.
+        C and σ, of each step or, where the unit is the client, of the whole round; both None
+        without privacy.
     unit
-        Whose presence is hidden.
+        Whose presence is hidden: a record's, by clipping each example's gradient and noise at the
+        site; or a client's, by clipping its update and noise at the coordinator.
     proximal_mu
         μ of FedProx: how strongly each step is pulled back to the round's first weights; 0 without.
     optimizer
@@ -63,17 +65,37 @@ class RoundPlan:
             raise ConfigurationError(f"proximal μ must be 0 or more, not {self.proximal_mu}")
         if (self.clipping_norm is None) != (self.noise_multiplier is None):
             raise ConfigurationError("a private round needs both clipping norm and noise")
-        if self.unit is not Unit.RECORD:
+        if self.unit is Unit.PERSON:
             raise ConfigurationError(
-                f"privacy.unit={self.unit} is not implemented: only record-level training is"
+                f"privacy.unit={self.unit} is not implemented: training clips records or clients"
             )
         self.event()
+
+    @property
+    def clips_examples(self) -> bool:
+        """Whether each example's gradient is clipped, and each step noised, at the site."""
+        return self.clipping_norm is not None and self.unit is Unit.RECORD
+
+    @property
+    def clips_update(self) -> bool:
+        """Whether all that the round adds to the model is clipped, to be noised elsewhere."""
+        return self.clipping_norm is not None and self.unit is Unit.CLIENT
 
     def event(self) -> Event:
         """Return what this round does to the data, at most."""
         if self.clipping_norm is None or self.noise_multiplier is None:
             return ExactRelease("weights trained without privacy", self.unit)
         try:
+            if self.unit is Unit.CLIENT:
+                # One sum, of which every client of the round has its part; who that is shows.
+                return GaussianSteps(
+                    self.noise_multiplier,
+                    1.0,
+                    1,
+                    self.clipping_norm,
+                    self.unit,
+                    Relation.REPLACE_WITH_ZERO,
+                )
             return GaussianSteps(
                 self.noise_multiplier, self.sampling_rate, self.steps, self.clipping_norm, self.unit
             )

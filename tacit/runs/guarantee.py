@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from tacit.privacy.events import Unit
 from tacit.runs import phrases
 from tacit.runs.results import (
     DomainSummary,
     Guarantee,
+    Mechanism,
     Privacy,
     ReportedAccountant,
     Sampling,
@@ -71,7 +71,7 @@ def guarantee_in_words(
         Statement("Accountant", phrases.EXACT if exact else phrases.ACCOUNTANT[privacy.accountant]),
         *([] if simulation else [Statement("Ledger", phrases.LEDGER)]),
         Statement("Adversary", phrases.ADVERSARY[guarantee.adversary].format(unit=unit)),
-        Statement("Honest sites assumed", _honest(guarantee.honest_sites, unit)),
+        Statement("Honest sites assumed", _honest(guarantee)),
         Statement(
             "Not protected",
             "The guarantee does not cover:",
@@ -117,9 +117,14 @@ def _bound(guarantee: Guarantee, *, test_data: bool) -> str:
     exposed = [site for site in by_site if site not in private]
     sentences = []
     if private:
+        leaves = (
+            " the coordinator hands on during this run "
+            if guarantee.mechanism is Mechanism.GAUSSIAN_AT_SERVER
+            else " leaves a site during this run "
+        )
         sentences.append(
             ("Had no site marked its data as test data, what" if test_data else "What")
-            + " leaves a site during this run "
+            + leaves
             + ("would be" if test_data else "is")
             + " (ε, δ)-differentially private, for each site on its own, with "
             f"δ = {guarantee.delta:g} and {_epsilons(private)}."
@@ -164,6 +169,12 @@ def _sampling(guarantee: Guarantee, sampling: Sampling) -> str:
     rates = {spending.sampling_rate for spending in guarantee.sites.values()}
     low, high = min(rates), max(rates)
     range_ = f"q = {low:.3g}" if low == high else f"q from {low:.3g} to {high:.3g}"
+    if guarantee.mechanism is Mechanism.GAUSSIAN_AT_SERVER:
+        return (
+            f"None is counted on: which {guarantee.unit} takes part in a round is visible, so that "
+            "drawing some adds no protection. In how many rounds one can be is fixed before the "
+            "first."
+        )
     if _full_batch(guarantee):
         return (
             f"None: every {guarantee.unit} enters every step (q = 1), so sampling adds no "
@@ -185,7 +196,13 @@ def _mechanism(guarantee: Guarantee) -> str:
     )
 
 
-def _honest(count: int, unit: Unit) -> str:
+def _honest(guarantee: Guarantee) -> str:
+    count, unit = guarantee.honest_sites, guarantee.unit
+    if guarantee.mechanism is Mechanism.GAUSSIAN_AT_SERVER:
+        return (
+            "None, also if all other clients work together; but the coordinator: nothing protects "
+            f"a {unit} from whoever sees its update."
+        )
     if count == 1:
         return (
             f"None besides the site that holds the {unit}: its own noise is enough, even if the "

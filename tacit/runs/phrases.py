@@ -59,6 +59,14 @@ MECHANISM: Final[Mapping[Mechanism, str]] = MappingProxyType(
             "before anything else is done with it. What cannot be used counts as zero. σ, q, C and "
             "the number of steps of each site are in the table."
         ),
+        Mechanism.GAUSSIAN_AT_SERVER: (
+            "The Gaussian mechanism at the coordinator (DP-FedAvg; McMahan et al. 2018). In each "
+            "round all that a client adds to the model is shortened to an L2 norm of at most C, "
+            "the updates are summed, every client counting alike, Gaussian noise of standard "
+            "deviation σ × C is added to every coordinate of the sum, and the sum is divided by "
+            "the number of clients that a round asks, whoever replied. A step in the table is a "
+            "round that the client was in."
+        ),
     }
 )
 
@@ -99,6 +107,12 @@ ADVERSARY: Final[Mapping[Adversary, str]] = MappingProxyType(
             "The server, all other sites and whoever gets the model, together. They may know every "
             "setting, every message that leaves the site, every model on the way, and all data but "
             "the {unit} in question. The site that holds the {unit} sees it, and is trusted."
+        ),
+        Adversary.OTHER_SITES_AND_MODEL_HOLDERS: (
+            "All other clients and whoever gets the model, together. They may know every setting, "
+            "the model of every round, and all data but those of the {unit} in question. The "
+            "coordinator is trusted: it sees each client's update before there is noise, and must "
+            "add the noise, keep it to itself and forget the updates."
         ),
     }
 )

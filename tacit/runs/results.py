@@ -48,6 +48,8 @@ class Mechanism(StrEnum):
     """How the noise gets in."""
 
     GAUSSIAN_AT_SITE = "gaussian_at_site"
+    GAUSSIAN_AT_SERVER = "gaussian_at_server"
+    """The coordinator noises the sum of whole updates, and is trusted with each."""
 
 
 class Adversary(StrEnum):
@@ -55,6 +57,9 @@ class Adversary(StrEnum):
 
     SERVER_AND_OTHER_SITES = "server_and_other_sites"
     """Whoever sees every message that leaves the site, and all models."""
+
+    OTHER_SITES_AND_MODEL_HOLDERS = "other_sites_and_model_holders"
+    """Whoever sees all models, but no message of the site."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ class _Columns:
 
 def _kind_of(members: Sequence[Member]) -> tuple[bool, LocalOptimizer]:
     """Return whether a cohort trains with privacy, and by which optimizer."""
-    kinds = {(m.plan.clipping_norm is not None, m.plan.optimizer) for m in members}
+    kinds = {(m.plan.clips_examples, m.plan.optimizer) for m in members}
     if len(kinds) > 1:
         raise ConfigurationError(
             "a cohort trains with privacy or without, and by one optimizer: these sites differ"

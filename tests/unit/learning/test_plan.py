@@ -46,9 +46,21 @@ def test_what_comes_after_the_noise_costs_nothing(change):
         ({"clipping_norm": math.inf}, "clipping_norm=inf must be positive"),
         ({"clipping_norm": -1.0}, "clipping_norm=-1.0 must be positive"),
         ({"unit": Unit.PERSON}, "privacy.unit=person is not implemented"),
-        ({"unit": Unit.CLIENT}, "privacy.unit=client is not implemented"),
     ],
 )
 def test_what_cannot_be_is_refused(change, message):
     with pytest.raises(ConfigurationError, match=message):
         replace(PLAN, **change)
+
+
+def test_where_the_client_is_the_unit_a_round_is_one_release():
+    plan = RoundPlan(5, 0.1, 20.0, 0.5, 2.0, 1.5, Unit.CLIENT)
+    assert plan.event() == GaussianSteps(1.5, 1.0, 1, 2.0, Unit.CLIENT, Relation.REPLACE_WITH_ZERO)
+    assert plan.clips_update
+    assert not plan.clips_examples
+    record = RoundPlan(5, 0.1, 20.0, 0.5, 2.0, 1.5)
+    assert record.clips_examples
+    assert not record.clips_update
+    plain = RoundPlan(5, 0.1, 20.0, 0.5)
+    assert not plain.clips_examples
+    assert not plain.clips_update

@@ -1,0 +1,91 @@
+"""Whole clients as the unit: a run as a person begins it, in two engines, and stopped half-way."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from commands.entry import run
+from simulations import simulate as simulating
+from simulations.command import _main
+from tacit.errors import ConfigurationError, ExitCode
+from tacit.privacy.accounting import Accountant, epsilon
+from tacit.privacy.events import GaussianSteps, Relation, Unit
+
+ROUNDS = 6
+WORDS = (
+    "domain=digits",
+    "domain.partition.sites=40",
+    "domain.partition.rows=20",
+    "privacy=client_level",
+    "privacy.epsilon=6",
+    "privacy.delta=1e-3",
+    "privacy.clipping_norm=0.5",
+    "training.cohort=10",
+    f"training.rounds={ROUNDS}",
+)
+
+
+def simulated(path, *more):
+    assert _main([*WORDS, *more, f"run.dir={path}"]) == ExitCode.DONE
+    return json.loads((path / "results.json").read_text()), load_file(path / "model.safetensors")
+
+
+def test_both_engines_and_what_the_run_says(tmp_path):
+    results, weights = simulated(tmp_path / "stacked")
+    _, other = simulated(tmp_path / "loop", "engine=loop")
+    for name, value in weights.items():
+        np.testing.assert_allclose(other[name], value, rtol=1e-5, atol=1e-5 * abs(value).max())
+
+    (guarantee,) = results["privacy"]["guarantees"]
+    assert guarantee["unit"] == "client"
+    assert guarantee["relation"] == "replace_with_zero"
+    assert guarantee["adversary"] == "other_sites_and_model_holders"
+    assert guarantee["mechanism"] == "gaussian_at_server"
+    # 40 clients, 10 a round: in six rounds each is in two at most, and noise is for these.
+    spent = list(guarantee["sites"].values())
+    assert {each["steps"] for each in spent} == {1, 2}
+    (sigma,) = {each["noise_multiplier"] for each in spent}
+    most = max(spent, key=lambda each: each["steps"])
+    step = GaussianSteps(sigma, 1.0, 2, 0.5, Unit.CLIENT, Relation.REPLACE_WITH_ZERO)
+    assert most["epsilon"] == pytest.approx(epsilon([step], 1e-3, Accountant.PLD))
+    assert 5.9 < most["epsilon"] <= 6
+    page = (tmp_path / "stacked" / "report.html").read_text()
+    for words in ("The coordinator is trusted", "One client", "whoever replied"):
+        assert words in page
+
+
+def test_stopped_and_gone_on_with(tmp_path, monkeypatch):
+    _, expected = simulated(tmp_path / "whole")
+
+    def stop(*arguments):
+        saved(*arguments)
+        if arguments[2].round == 3:
+            raise KeyboardInterrupt
+
+    saved = simulating.save_checkpoint
+    with monkeypatch.context() as patched:
+        patched.setattr(simulating, "save_checkpoint", stop)
+        with pytest.raises(KeyboardInterrupt):
+            _main([*WORDS, f"run.dir={tmp_path / 'cut'}"])
+    assert _main([f"run.resume={tmp_path / 'cut'}"]) == ExitCode.DONE
+    found = load_file(tmp_path / "cut" / "model.safetensors")
+    for name, value in expected.items():
+        assert np.array_equal(found[name], value)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("strategy=fedmedian", "nothing but their noised sum"),
+        ("privacy.delta=0.1", "larger than one over the number of clients"),
+        ("privacy.unit=record", "privacy.unit"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(tmp_path, word, said, capsys):
+    with pytest.raises((ConfigurationError, SystemExit)) as caught:
+        run(lambda: _main([*WORDS, word, f"run.dir={tmp_path / 'run'}"]))
+    assert caught.value.code == ExitCode.BAD_INPUT
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
