@@ -199,22 +199,14 @@ class Grid:
             )
         most = self.squared_sensitivity(norm)
         exact = clipped(vectors, norm).div_(self.spacing)
-        below = exact.floor()
-        integers = below.to(torch.int64)
-        exact -= below
-        undecided = torch.arange(len(exact))
+        integers = at_random(exact, coins)
+        long = (integers.square().sum(1) > most).nonzero().flatten()
         for _ in range(_TRIES):
-            up = uniform(coins, len(undecided), self.dimension) < exact[undecided]
-            tried = integers[undecided] + up
-            short = tried.square().sum(1) <= most
-            # Rows still to be rounded hold their floor.
-            integers[undecided[short]] = tried[short]
-            undecided = undecided[~short]
-            if not len(undecided):
+            if not len(long):
                 return integers
-        # Towards 0: one above the floor of what is negative and not whole. No norm grows by it.
-        negative = (integers[undecided] < 0) & (exact[undecided] > 0)
-        integers[undecided] += negative.to(torch.int64)
+            integers[long] = at_random(exact[long], coins)
+            long = long[integers[long].square().sum(1) > most]
+        integers[long] = exact[long].trunc().to(torch.int64)  # no norm grows by it
         return integers
 
     def clamped(self, total: torch.Tensor) -> torch.Tensor:
@@ -253,10 +245,9 @@ class Grid:
         torch.Tensor
             float64 of the same shape: each integer from -2^(b-1) to 2^(b-1) - 1, times `spacing`.
         """
-        half = 1 << self.bits - 1
-        whole = torch.from_numpy(residues.astype(np.int64))
-        centred: torch.Tensor = ((whole + half) & ((1 << self.bits) - 1)) - half
-        return centred.to(torch.float64).mul_(self.spacing)
+        # The same bits, read as signed.
+        signed = residues.view(np.int16 if self.bits == 16 else np.int32)
+        return torch.from_numpy(signed.astype(np.float64)).mul_(self.spacing)
 
 
 def clipped(vectors: torch.Tensor, norm: float) -> torch.Tensor:
@@ -286,10 +277,18 @@ def clipped(vectors: torch.Tensor, norm: float) -> torch.Tensor:
     return rows.mul_(torch.where(norms <= most, 1.0, most / norms))
 
 
-def uniform(stream: Stream, *shape: int) -> torch.Tensor:
-    """Draw numbers k / 2**53, k uniform from 0 to 2**53 - 1, as float64 of a shape."""
-    drawn = torch.empty(math.prod(shape), dtype=torch.float64)
-    for part in torch.split(drawn, _WORDS_AT_ONCE):
-        part.copy_(stream.words(len(part)).bitwise_right_shift_(11))
-    # Shifted as signed words: from -2**52 to 2**52 - 1.
-    return drawn.mul_(_UNIT).add_(0.5).view(shape)
+def at_random(numbers: torch.Tensor, coins: Stream) -> torch.Tensor:
+    """Round each of float64 numbers up with the probability of its fraction, else down.
+
+    The probability is within 2**-53 of the fraction: that of k / 2**53 being below it, with k
+    uniform from 0 to 2**53 - 1.
+    """
+    rounded = torch.empty(numbers.shape, dtype=torch.int64)
+    exact = torch.split(numbers.flatten(), _WORDS_AT_ONCE)
+    for part, place in zip(exact, torch.split(rounded.view(-1), _WORDS_AT_ONCE), strict=True):
+        # Words are signed: shifted, from -2**52 to 2**52 - 1.
+        toss = coins.words(len(part)).bitwise_right_shift_(11).to(torch.float64)
+        toss.mul_(_UNIT).add_(0.5)
+        below = part.floor()
+        place.copy_(below + (toss < part - below))
+    return rounded

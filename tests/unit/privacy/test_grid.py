@@ -13,7 +13,7 @@ from scipy import stats
 
 from tacit.errors import ConfigurationError
 from tacit.privacy import grid as module
-from tacit.privacy.grid import RETRY, Grid, clipped, uniform
+from tacit.privacy.grid import RETRY, Grid, at_random, clipped
 from tacit.privacy.skellam import skellam
 
 GRID = Grid(bits=32, spacing=2.0**-10, dimension=3, sites=4, largest=10**6)
@@ -114,8 +114,7 @@ def test_few_rows_are_rounded_again(reach, d):
     n = 20_000
     rows = torch.randn(n, d, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     rows = clipped(rows * 1e6, reach)
-    below = rows.floor()
-    once = below + (uniform(seeded(), n, d) < rows - below)
+    once = at_random(rows, seeded())
     longer = int((once.square().sum(1) > grid.squared_sensitivity(reach)).sum())
     assert stats.binom.sf(longer - 1, n, RETRY) > 1e-6
 
@@ -136,19 +135,21 @@ def test_rows_that_came_out_long_are_rounded_again(monkeypatch):
 def test_a_row_that_never_comes_out_short_is_cut_towards_zero(monkeypatch):
     monkeypatch.setattr(Grid, "squared_sensitivity", lambda grid, norm: 5)
     rows = torch.tensor([[1.5, -2.5, 0.0], [-1.9, 1.9, 1.9], [0.0, 0.0, 0.5]])
-    monkeypatch.setattr(module, "uniform", lambda stream, n, d: torch.zeros(n, d))
-    up = grid_of().rounded(rows, 10.0, seeded())  # every fraction is rounded up
-    assert up.tolist() == [[1, -2, 0], [-1, 1, 1], [0, 0, 1]]
+    monkeypatch.setattr(module, "at_random", lambda exact, coins: exact.ceil().long() + 1)
+    rounded = grid_of().rounded(rows, 10.0, seeded())
+    assert rounded.tolist() == [[1, -2, 0], [-1, 1, 1], [0, 0, 0]]
 
 
-def test_uniform_numbers_are_the_words_high_bits():
-    words = [word % 2**64 for word in seeded().words(40_000).tolist()]
-    drawn = uniform(seeded(), 200, 200).flatten().tolist()
+def test_a_number_is_rounded_up_where_its_words_high_bits_are_below_its_fraction():
+    n = 40_000
+    numbers = torch.linspace(-3, 3, n, dtype=torch.float64)
     # Words are taken as signed numbers, whose order is shifted by half the range.
-    wanted = [((word + 2**63) % 2**64 >> 11) / 2**53 for word in words]
-    assert drawn[: 1 << 14] == wanted[: 1 << 14]
-    assert 0 <= min(drawn) < 1e-3 < 0.999 < max(drawn) < 1
-    assert stats.kstest(drawn, "uniform").pvalue > 1e-6
+    words = [(word + 2**63) >> 11 for word in seeded().words(1 << 14).tolist()]
+    rounded = at_random(numbers.view(200, 200), seeded()).flatten().tolist()
+    for word, number, result in zip(words, numbers.tolist(), rounded, strict=False):
+        floor = math.floor(number)
+        assert result == floor + (Fraction(word, 2**53) < Fraction(number) - floor)
+    assert at_random(torch.zeros(0, 3, dtype=torch.float64), seeded()).shape == (0, 3)
 
 
 @pytest.mark.parametrize(
