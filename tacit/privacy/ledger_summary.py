@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tacit.privacy.book import Run
 from tacit.privacy.chain import Receipt, Row
-from tacit.privacy.events import Event, GaussianSteps, Relation, Unit
+from tacit.privacy.events import Event, GaussianSteps, NoisedSteps, Relation, Unit
 from tacit.privacy.ledger_filter import renyi_budget
 from tacit.privacy.ledger_view import Standing
 
@@ -66,10 +66,11 @@ class RunSummary:
     steps
         Noised sums charged, net; exact releases for a run without noise.
     noise_multiplier, sampling_rate, clipping_norm
-        Its mechanism; None for an exact release.
+        Its mechanism; None for an exact release. Skellam noise is relative to a sensitivity on its
+        grid and has no clipping norm.
     epsilon, delta
-        What it has cost so far, by PLD at its own δ: infinite where noise was predictable or
-        absent.
+        What it has cost so far, by PLD (Skellam noise by RDP) at its own δ: infinite where noise
+        was predictable or absent.
     planned_epsilon
         What it may cost in all.
     """
@@ -171,11 +172,7 @@ def kinds_of(rows: Iterable[Row]) -> dict[str, int]:
 def summary_of(run: Run, first: str, last: str) -> RunSummary:
     """Add up one run, of which was heard first and last at these times."""
     event = run.plan.event
-    mechanism = (
-        (event.noise_multiplier, event.sampling_rate, event.clipping_norm)
-        if isinstance(event, GaussianSteps)
-        else (None, None, None)
-    )
+    noised = event if isinstance(event, NoisedSteps) else None
     return RunSummary(
         run=run.plan.run,
         state="closed" if run.closed else "open",
@@ -184,9 +181,9 @@ def summary_of(run: Run, first: str, last: str) -> RunSummary:
         rounds=run.rounds,
         planned_rounds=run.plan.rounds,
         steps=run.steps,
-        noise_multiplier=mechanism[0],
-        sampling_rate=mechanism[1],
-        clipping_norm=mechanism[2],
+        noise_multiplier=noised and noised.noise_multiplier,
+        sampling_rate=noised and noised.sampling_rate,
+        clipping_norm=event.clipping_norm if isinstance(event, GaussianSteps) else None,
         epsilon=_epsilon(run, run.spent()),
         planned_epsilon=_epsilon(run, run.plan.events()),
         delta=run.plan.delta,

@@ -221,8 +221,9 @@ class Policy:
     def check_cost(self, plan: Plan) -> None:
         """Refuse a plan whose cost, by PLD at its own δ, is over the budget that it declares.
 
-        PLD holds for a run because its parameters are fixed before its first output. A plan with
-        predictable noise is held to the ε that a deployment of it would have.
+        PLD holds for a run because its parameters are fixed before its first output. Skellam noise
+        has no PLD and is counted by RDP, here and in `check_lifetime`. A plan with predictable
+        noise is held to the ε that a deployment of it would have.
 
         Raises
         ------

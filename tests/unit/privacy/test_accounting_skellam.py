@@ -12,7 +12,7 @@ from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, get_sigma_gaus
 from dp_accounting.rdp import RdpAccountant, compute_epsilon
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledger_example import refusal
+from ledger_example import open_ledger, refusal
 from scipy.special import ive, logsumexp
 
 from tacit.privacy import accounting_skellam as module
@@ -24,8 +24,12 @@ from tacit.privacy.accounting import (
     renyi_divergence,
 )
 from tacit.privacy.accounting_skellam import MOST_SHARES, ORDERS, divergences, skellam_epsilon
+from tacit.privacy.book import Fixed
+from tacit.privacy.cohort_ledger import CohortLedger
 from tacit.privacy.events import ExactRelease, GaussianSteps, Relation, SkellamSteps, Unit
 from tacit.privacy.ledger_filter import filter_order, renyi_budget
+from tacit.privacy.ledger_page import Page
+from tacit.privacy.ledger_summary import summarise
 from tacit.privacy.policy import Plan, Policy, Reason, steps_of, with_steps
 from tacit.privacy.skellam_law import DISTANCE
 
@@ -279,3 +283,35 @@ def test_the_lifetime_filter_adds_skellam_to_gaussian_runs():
     for rounds, beside in ((12, others), (200, [])):
         too_much = plan(event, rounds), beside, 1e-4, order
         assert refusal(POLICY.check_lifetime, *too_much) is Reason.BUDGET
+
+
+def test_a_ledger_keeps_what_it_is_charged(path):
+    event = steps(20.0, count=2)
+    asked = Plan("run", event, 5, 1.5, 1e-5)
+    with open_ledger(path) as ledger:
+        ledger.reserve(asked, replace(POLICY, delta_per_run=1e-5))
+        ledger.charge("run", "r1", event, POLICY)
+    with open_ledger(path) as ledger:
+        assert ledger.spent_events("run") == [event]
+        (run,) = summarise(ledger).runs
+    assert (run.rounds, run.steps, run.noise_multiplier) == (1, 2, event.noise_multiplier)
+    assert (run.sampling_rate, run.clipping_norm) == (1.0, None)
+    assert run.epsilon == epsilon([event], 1e-5)
+    assert run.planned_epsilon == epsilon([replace(event, steps=10)], 1e-5)
+
+
+def test_a_cohorts_ledger_keeps_it_too(path):
+    event = steps(20.0, count=2)
+    fixed = Fixed("wards", Unit.RECORD, Relation.ADD_OR_REMOVE_ONE, 1e-5)
+    with CohortLedger.open(path, fixed) as shared:
+        pages = [Page(shared, site) for site in ("north", "south")]
+        with shared.together():
+            for page in pages:
+                page.reserve(Plan("run", event, 5, 1.5, 1e-5), replace(POLICY, delta_per_run=1e-5))
+        with shared.together():
+            for page in pages:
+                page.charge("run", "r1", event, POLICY)
+    with CohortLedger.open(path, fixed) as shared:
+        assert [Page(shared, site).spent_events("run") for site in ("north", "south")] == [
+            [event]
+        ] * 2
