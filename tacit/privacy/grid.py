@@ -250,6 +250,32 @@ class Grid:
         return torch.from_numpy(signed.astype(np.float64)).mul_(self.spacing)
 
 
+def finest_grid(bits: int, dimension: int, sites: int, reach: float) -> Grid:
+    """Return the finest grid on which sums without noise never wrap.
+
+    `tacit.privacy.shares.shared_noise` finds the grid for sums with noise.
+
+    Parameters
+    ----------
+    bits, dimension, sites
+        As of a `Grid`.
+    reach
+        Largest absolute value of a coordinate of one site's vector, from 1e-50 to 1e50.
+
+    Raises
+    ------
+    ConfigurationError
+        A value is out of range, or there are too many sites for the bits.
+    """
+    if not 1e-50 <= reach <= 1e50:
+        raise ConfigurationError(f"reach={reach} must be from 1e-50 to 1e50")
+    most = ((1 << bits - 1) - 1) // max(1, sites)
+    exponent = math.ceil(math.log2(reach / max(1, most)))
+    if math.ceil(reach / 2.0**exponent) > most:  # rounded up, it may be one too many
+        exponent += 1
+    return Grid(bits, 2.0**exponent, dimension, sites, math.ceil(reach / 2.0**exponent))
+
+
 def clipped(vectors: torch.Tensor, norm: float) -> torch.Tensor:
     """Scale rows down so that no L2 norm exceeds `norm`, rounding included.
 

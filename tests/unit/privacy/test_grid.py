@@ -13,7 +13,7 @@ from scipy import stats
 
 from tacit.errors import ConfigurationError
 from tacit.privacy import grid as module
-from tacit.privacy.grid import RETRY, Grid, at_random, clipped
+from tacit.privacy.grid import RETRY, Grid, at_random, clipped, finest_grid
 from tacit.privacy.skellam import skellam
 
 GRID = Grid(bits=32, spacing=2.0**-10, dimension=3, sites=4, largest=10**6)
@@ -210,6 +210,33 @@ def test_one_more_site_than_fits_is_refused(bits):
     assert grid_of(bits=bits, largest=largest).room < 4
     with pytest.raises(ConfigurationError, match=f"do not fit {bits} bits"):
         grid_of(bits=bits, largest=largest + 1)
+
+
+@settings(max_examples=200)
+@given(
+    bits=st.sampled_from([16, 32]),
+    sites=st.integers(1, 2000),
+    reach=st.floats(1e-50, 1e50) | st.sampled_from([1.0, 0.5, 2.0**20]),
+)
+def test_the_finest_grid_holds_the_reach_and_half_its_spacing_would_not(bits, sites, reach):
+    grid = finest_grid(bits, 5, sites, reach)
+    assert grid.largest * grid.spacing >= reach
+    assert sites * math.ceil(2 * reach / grid.spacing) > 2 ** (bits - 1) - 1
+
+
+@pytest.mark.parametrize(
+    ("bits", "sites", "reach", "words"),
+    [
+        (16, 40_000, 1.0, "do not fit 16 bits"),
+        (32, 4, 0.0, "reach=0.0"),
+        (32, 4, math.nan, "reach=nan"),
+        (32, 0, 1.0, "sites=0"),
+        (24, 4, 1.0, "bits=24"),
+    ],
+)
+def test_no_grid_is_the_finest_out_of_range(bits, sites, reach, words):
+    with pytest.raises(ConfigurationError, match=words):
+        finest_grid(bits, 5, sites, reach)
 
 
 @settings(max_examples=100, deadline=None)
