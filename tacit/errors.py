@@ -10,8 +10,10 @@
     │   ├── RunDirectoryError    a run directory that cannot be used
     │   └── TrustError           a key, certificate, roster or bundle that cannot be trusted
     ├── RefusedError (5)         a site's policy or budget said no
-    │   └── LedgerError          the ledger is damaged: nothing may be spent from it
-    └── TooFewSitesError (6)     a round had fewer replies than its minimum
+    │   ├── LedgerError          the ledger is damaged: nothing may be spent from it
+    │   └── SecureSumError       a site goes no further in a secure sum
+    ├── TooFewSitesError (6)     a round had fewer replies than its minimum
+    └── WrongMessageError (1)    what another party sent cannot be used; says whose it is
 
 A message says what was wrong, the value, and what to try.
 """
@@ -87,6 +89,13 @@ class LedgerError(RefusedError):
         super().__init__("ledger_damaged", message)
 
 
+class SecureSumError(RefusedError):
+    """A site goes no further in a secure sum: what was asked of it might show its own part."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("secure_sum", message)
+
+
 class TooFewSitesError(TacitError):
     """Fewer sites replied than the run needs; `reasons` says why, by site."""
 
@@ -95,3 +104,11 @@ class TooFewSitesError(TacitError):
     def __init__(self, message: str, reasons: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.reasons = dict(reasons or {})
+
+
+class WrongMessageError(TacitError):
+    """What another party sent is garbage, false or out of turn; `sender` is whose it is."""
+
+    def __init__(self, sender: str, message: str) -> None:
+        super().__init__(f"{sender}: {message}")
+        self.sender = sender
