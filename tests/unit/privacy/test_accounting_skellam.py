@@ -63,6 +63,20 @@ def mixed(log_p, log_q, rate):
     return np.logaddexp(np.log1p(-rate) + log_p, np.log(rate) + log_q)
 
 
+@pytest.mark.parametrize(
+    ("l2", "variance", "dimension", "order", "wanted"),
+    [
+        # Δ₁ = 2 · 3: 5 · 9/100 + (9 · 9 + 6 · 6)/(4 · 2500), less than 3 · 6/100
+        (3.0, 50.0, 4, 5, 0.45 + 0.0117),
+        # Δ₁ = 1: 4/2 + 3/2, less than (7 + 6)/4
+        (1.0, 1.0, 7, 4, 3.5),
+    ],
+)
+def test_the_theorem_by_hand(l2, variance, dimension, order, wanted):
+    event = SkellamSteps(l2, variance, dimension, 1.0, 1)
+    assert divergences(event, (order,))[0] == pytest.approx(wanted, rel=1e-12)
+
+
 # One coordinate, by summation
 
 CASES = [(1, 2.0), (1, 50.0), (2, 50.0), (5, 400.0), (30, 1e4), (7, 1e5), (200, 1e5)]
