@@ -146,7 +146,7 @@ def _print(
         console.print(f"best single site at all sites: {best}, {singles[best]}")
     privacy = found[0].privacy
     if privacy is not None:
-        epsilons = {s.epsilon for g in privacy.guarantees for s in g.sites.values()}
+        epsilons = {s.epsilon for s in privacy.guarantees[0].sites.values()}
         console.print(f"ε {max(epsilons):.4f} at δ {privacy.guarantees[0].delta:g}, per site")
 
 

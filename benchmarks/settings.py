@@ -41,7 +41,7 @@ def score(
     arm: str, setting: Setting, shape: Shape, task: SyntheticTask, model: nn.Module, seed: int
 ) -> float:
     """Train one arm on one task and return the metric, as the mean of the sites."""
-    train = partial(federated, epsilon=shape.epsilon, delta=shape.delta)
+    train = partial(federated, epsilon=shape.epsilon, delta=shape.delta, shares=shape.shares)
     if arm == "alone":
         alone = [
             train(model, {site: held.train}, {site: shape.sizes[site]}, setting, seed=seed)

@@ -29,6 +29,7 @@ class Shape:
     plain: tuple[Setting, ...]
     target: Target | None = None
     tasks: int = 24
+    shares: int = 1
 
     @property
     def metric(self) -> Metric:
@@ -38,6 +39,8 @@ class Shape:
     @property
     def arms(self) -> Mapping[str, tuple[Setting, ...]]:
         """The grid of the federated run and of each baseline."""
+        if self.shares > 1:
+            return {"federated": self.private}
         return {
             "federated": self.private,
             "alone": self.private,
@@ -62,6 +65,18 @@ SHAPES: Final = {
         delta=1e-4,
         private=grid((5, 10, 20, 40), (0.5, 1.0, 2.0, 4.0), (0.25, 0.5, 1.0, 2.0)),
         plain=grid((20, 50, 100, 200), (0.25, 0.5, 1.0, 2.0), (None,)),
+    ),
+    # Noise in shares at a small ε: four sites, one of which gives its share away.
+    "heart_disease_shared": Shape(
+        schema=heart_disease.SCHEMA,
+        sizes=dict(heart_disease.DECLARED_SIZES),
+        task=_hospitals(heart_disease.SCHEMA, heart_disease.DECLARED_SIZES, 0, Origin.COLUMNS, 2.5),
+        architecture=Linear(),
+        epsilon=0.1,
+        delta=1e-4,
+        private=grid((2, 5, 10, 20, 40), (1.0, 2.0, 4.0, 8.0), (0.0625, 0.125, 0.25, 0.5, 1.0)),
+        plain=(),
+        shares=3,
     ),
     # The division of this domain is ours and by label, so here the label comes first.
     "hospitals": Shape(

@@ -65,8 +65,8 @@ def replay(message: Message, packed: Sequence[bytes]) -> Message:
     header = json.loads(packed[0])
     arrays = ArrayRecord(
         {
-            name: Array("float32", tuple(shape), NUMPY, data)
-            for (name, shape), data in zip(header["arrays"], packed[1:], strict=True)
+            name: Array(dtype, tuple(shape), NUMPY, data)
+            for (name, shape, dtype), data in zip(header["arrays"], packed[1:], strict=True)
         }
     )
     return _reply(message, arrays, Receipt(header["count"], header["head"]))
@@ -99,7 +99,9 @@ def _pack(leaving: Release) -> list[bytes]:
     """Return a header in JSON, then every array as it travels: no bytes are there twice."""
     header = json.dumps(
         {
-            "arrays": [[name, array.shape] for name, array in leaving.weights.items()],
+            "arrays": [
+                [name, array.shape, str(array.dtype)] for name, array in leaving.weights.items()
+            ],
             "count": leaving.receipt.count,
             "head": leaving.receipt.head,
         }

@@ -8,6 +8,8 @@ from torch import nn
 from tacit.domains.domain import Examples
 from tacit.learning.local import Compute, train_round
 from tacit.learning.plan import RoundPlan
+from tacit.learning.shared import noised_sum
+from tacit.messages import SUM
 from tacit.models.trainable import Weights, load_trainable, trainable_weights
 from tacit.privacy.randomness import Stream
 
@@ -49,7 +51,7 @@ def train_alone(
     compute: Compute,
     on_step: Callable[[int], None] = lambda begun: None,
 ) -> Weights:
-    """Train a model for one site and return its trainable weights.
+    """Train a model for one site and return its trainable weights, or its part of a sum.
 
     Parameters
     ----------
@@ -57,6 +59,20 @@ def train_alone(
         Called with the number of steps begun, before each step touches data.
     """
     load_trainable(model, task.weights)
+    if task.plan.share is not None:
+        part = noised_sum(
+            model,
+            task.data,
+            task.plan,
+            task.plan.share,
+            coins=task.streams(task.round, "coins"),
+            noise=task.streams(task.round, "noise"),
+            rounding=task.streams(task.round, "rounding"),
+            layers=task.streams(task.round, "layers"),
+            compute=compute,
+            on_step=on_step,
+        )
+        return {SUM: part}
     train_round(
         model,
         task.data,

@@ -40,7 +40,7 @@ from tacit.runs.directory import RunDirectory, claim, read_config
 from tacit.runs.evaluation import DIRECTIONS, Evaluation, evaluation
 from tacit.runs.report import write_report
 from tacit.runs.results import Results, read, read_history, write
-from tacit.settings import ClientPrivacy, RecordPrivacy, Settings
+from tacit.settings import ClientPrivacy, RecordPrivacy, Settings, SharedNoisePrivacy
 from tacit.trust.bundle import ServerBundle, load_server_bundle, warnings
 from tacit.trust.validity import utc_now
 
@@ -148,6 +148,11 @@ def _check_same(path: Path, config: Mapping[str, Any]) -> None:
 
 def _sites(bundle: ServerBundle, domain: Domain, settings: Settings) -> dict[str, int]:
     """Return the declared sizes of the sites that may take part."""
+    if isinstance(settings.privacy, SharedNoisePrivacy):
+        raise ConfigurationError(
+            "privacy=shared_noise: shares protect a site where only their secure sum is seen, and "
+            "deployed sites have none yet: use privacy=record; shared noise is for tacit-simulate"
+        )
     if isinstance(settings.privacy, ClientPrivacy):
         raise ConfigurationError(
             "privacy=client_level: a deployed site protects its records, and does not trust a "
@@ -247,6 +252,7 @@ def _joining(
             settings.privacy,
             settings.strategy,
             prepared.cache,
+            prepared.trained,
             limits,
         )
         return replace(plan, min_replies=least)

@@ -7,7 +7,7 @@ from typing import Final
 from server.rounds import RunPlan
 from tacit.learning.plan import RoundPlan
 from tacit.privacy.accounting import epsilon, epsilon_by_steps
-from tacit.privacy.events import Event, GaussianSteps
+from tacit.privacy.events import Event, ExactRelease
 from tacit.privacy.policy import steps_of, with_steps
 from tacit.runs.results import Round, Timing
 
@@ -23,7 +23,7 @@ def epsilon_tables(plan: RunPlan, delta: float) -> dict[str, list[float]]:
 
 def _table(each: RoundPlan, rounds: int, delta: float) -> list[float] | None:
     (event,) = with_steps(each.event(), rounds * steps_of(each.event()))
-    if not isinstance(event, GaussianSteps):
+    if isinstance(event, ExactRelease):
         return None
     return epsilon_by_steps(event, range(event.steps + 1), delta)
 
@@ -38,7 +38,7 @@ def epsilon_after(plan: RunPlan, rounds: int, delta: float) -> dict[str, float]:
     found = {}
     for site, each in plan.sites.items():
         (event,) = with_steps(each.event(), min(rounds, plan.rounds) * steps_of(each.event()))
-        if not isinstance(event, GaussianSteps):
+        if isinstance(event, ExactRelease):
             continue
         if event not in known:
             known[event] = epsilon([event], delta)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from server.central import CentralNoise
 from server.rounds import RunPlan
+from server.shared import in_shares
 from strategies.build import build_strategy, proximal_mu
 from tacit.errors import ConfigurationError
 from tacit.learning.plan import RoundPlan
@@ -22,6 +23,7 @@ from tacit.settings import (
     NoPrivacy,
     RecordPrivacy,
     Settings,
+    SharedNoisePrivacy,
     Training,
 )
 
@@ -35,6 +37,7 @@ def plan_run(
     privacy: AnyPrivacy,
     strategy: Component,
     cache: Path,
+    dimension: int,
     limits: Mapping[str, Limits] | None = None,
 ) -> RunPlan:
     """Fix a run.
@@ -54,6 +57,8 @@ def plan_run(
         How.
     cache
         Folder for calibrated noise.
+    dimension
+        How many weights are trained.
     limits
         What each site has stated of its policy, where it has.
     """
@@ -64,6 +69,9 @@ def plan_run(
     rounds = rounds_of_a_site(training, len(sizes))
     alike = lru_cache(maxsize=None)(partial(_round_plan, training, rounds, mu=mu, cache=cache))
     plans = {site: alike(own, sizes[site], told.get(site)) for site, own in chosen.items()}
+    if isinstance(privacy, SharedNoisePrivacy):
+        fewest = fewest_replies(training, len(sizes))
+        plans = in_shares(plans, sizes, privacy, training, fewest, dimension)
     return RunPlan(
         run=run,
         rounds=training.rounds,
@@ -122,7 +130,7 @@ def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:
             raise ConfigurationError(
                 f"domain.declared_sizes.{site}={size}: a site declares at least 1 row"
             )
-        if isinstance(privacy, RecordPrivacy) and privacy.delta > 1 / size:
+        if isinstance(privacy, RecordPrivacy | SharedNoisePrivacy) and privacy.delta > 1 / size:
             raise ConfigurationError(
                 f"privacy.delta={privacy.delta:g} is larger than one over the declared size of "
                 f"{site} ({size}): it would allow one of its records to be published. Use at "
@@ -184,7 +192,7 @@ def _round_plan(
         proximal_mu=mu,
         optimizer=training.optimizer,
     )
-    if isinstance(privacy, NoPrivacy):
+    if isinstance(privacy, NoPrivacy | SharedNoisePrivacy):
         return plain
     whole = isinstance(privacy, ClientPrivacy)
     sigma = noise_multiplier(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -13,8 +13,9 @@ from flwr.serverapp.strategy import Strategy
 from server.around import ShownGrid
 from server.central import CentralNoise, noised_mean
 from server.replies import sort_replies
+from server.shared import SharedStep
 from strategies.memory import Memory, recall, remembered
-from strategies.records import from_record, to_record
+from strategies.records import from_record, numbers_of, to_record
 from tacit.errors import TooFewSitesError
 from tacit.learning.plan import RoundPlan
 from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, WEIGHT, Terms, TrainRequest, first
@@ -172,13 +173,20 @@ def _round(
             _requests(strategy, grid, plan, names, state, number), timeout=plan.timeout
         )
     )
-    answers, failed = sort_replies(replies, plan.sites, names, state.weights)
+    shared = SharedStep.of(plan.sites)
+    like = state.weights if shared is None else shared.like()
+    answers, failed = sort_replies(replies, plan.sites, names, like)
     if len(answers) < plan.min_replies:
         raise _too_few(number, plan, answers, failed)
     receipts = _receipts(state.receipts, answers)
-    combined = _weighed(answers, plan, state.weights)
+    combined = _weighed(answers, plan, like)
     if plan.central is not None:
-        combined = [_noised(combined, plan.central, state.weights, noise(number))]
+        parts = (from_record(_arrays_of(message)) for message in combined)
+        mean = noised_mean(parts, state.weights, plan.central, noise(number))
+        combined = [_standing_for(combined, mean)]
+    elif shared is not None:
+        sums = {site: _numbers(message) for site, message in answers.items()}
+        combined = [_standing_for(combined, shared.weights(sums, state.weights))]
     record, _ = strategy.aggregate_train(number, combined)
     if record is None:
         raise TooFewSitesError(f"round {number}: the strategy made no model of the replies")
@@ -248,10 +256,16 @@ def _weighed(answers: Mapping[str, Message], plan: RunPlan, like: Weights) -> li
     return list(answers.values())
 
 
-def _noised(answers: list[Message], how: CentralNoise, start: Weights, noise: Stream) -> Message:
-    """Let one answer stand for all: the noised mean is all that a strategy gets to see."""
-    each = (from_record(cast(ArrayRecord, message.content[ARRAYS])) for message in answers)
-    mean = noised_mean(each, start, how, noise)
+def _arrays_of(message: Message) -> ArrayRecord:
+    return cast(ArrayRecord, message.content[ARRAYS])
+
+
+def _numbers(message: Message) -> dict[str, Any]:
+    return {name: numbers_of(array) for name, array in _arrays_of(message).items()}
+
+
+def _standing_for(answers: list[Message], mean: Weights) -> Message:
+    """Let one answer stand for all: a mean is all that a strategy gets to see."""
     for message in answers:
         message.content[ARRAYS] = ArrayRecord()
     answers[0].content[ARRAYS] = to_record(mean)

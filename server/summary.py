@@ -1,6 +1,8 @@
 """What a run leaves: the final model, and the summary from which reports are made."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from server.rounds import RunPlan, State
@@ -10,7 +12,8 @@ from tacit.models.architecture import head_of
 from tacit.models.trainable import sha256_of
 from tacit.models.weights import save_weights
 from tacit.privacy.accounting import Accountant, epsilon
-from tacit.privacy.events import Event, GaussianSteps, Relation, Unit
+from tacit.privacy.events import Event, ExactRelease, Relation, Unit
+from tacit.privacy.policy import steps_of, with_steps
 from tacit.runs.directory import MODEL
 from tacit.runs.evaluation import Evaluation
 from tacit.runs.results import (
@@ -26,7 +29,7 @@ from tacit.runs.results import (
     SiteSpending,
     Timing,
 )
-from tacit.settings import ClientPrivacy, NoPrivacy
+from tacit.settings import ClientPrivacy, NoPrivacy, SharedNoisePrivacy
 
 REPORTED = ReportedAccountant.PLD
 
@@ -125,35 +128,69 @@ def _privacy(
     chosen = prepared.settings.privacy
     if isinstance(chosen, NoPrivacy):
         return None
-    whole = isinstance(chosen, ClientPrivacy)
-    sites = {}
-    for site, events in spent.items():
-        event = plan.sites[site].event()
-        steps = sum(e.steps for e in events if isinstance(e, GaussianSteps))
-        if not isinstance(event, GaussianSteps):
-            continue
-        sites[site] = SiteSpending(
-            epsilon=epsilon(events, chosen.delta, Accountant(REPORTED)),
-            epsilon_budget=plan.epsilons[site],
-            steps=steps,
-            sampling_rate=event.sampling_rate,
-            noise_multiplier=event.noise_multiplier,
-            clipping_norm=event.clipping_norm,
-        )
+    spending = {
+        site: _spending(plan, site, events, chosen.delta, plan.epsilons[site])
+        for site, events in spent.items()
+    }
     guarantee = Guarantee(
-        unit=Unit.CLIENT if isinstance(chosen, ClientPrivacy) else chosen.unit,
-        relation=Relation.REPLACE_WITH_ZERO if whole else Relation.ADD_OR_REMOVE_ONE,
+        unit=Unit.RECORD,
+        relation=Relation.ADD_OR_REMOVE_ONE,
         delta=chosen.delta,
-        adversary=(
-            Adversary.OTHER_SITES_AND_MODEL_HOLDERS if whole else Adversary.SERVER_AND_OTHER_SITES
-        ),
+        adversary=Adversary.SERVER_AND_OTHER_SITES,
         honest_sites=1,
-        mechanism=Mechanism.GAUSSIAN_AT_SERVER if whole else Mechanism.GAUSSIAN_AT_SITE,
-        sites=sites,
+        mechanism=Mechanism.GAUSSIAN_AT_SITE,
+        sites=spending,
     )
+    guarantees: tuple[Guarantee, ...] = (guarantee,)
+    accountant = REPORTED
+    if isinstance(chosen, ClientPrivacy):
+        guarantee = replace(
+            guarantee,
+            unit=Unit.CLIENT,
+            relation=Relation.REPLACE_WITH_ZERO,
+            adversary=Adversary.OTHER_SITES_AND_MODEL_HOLDERS,
+            mechanism=Mechanism.GAUSSIAN_AT_SERVER,
+        )
+        guarantees = (guarantee,)
+    elif isinstance(chosen, SharedNoisePrivacy):
+        guarantees, accountant = _in_shares(guarantee, plan, spent), ReportedAccountant.RDP
     return Privacy(
-        accountant=REPORTED,
+        accountant=accountant,
         sampling=Sampling.POISSON,
         simulated_noise=simulated_noise,
-        guarantees=(guarantee,),
+        guarantees=guarantees,
     )
+
+
+def _spending(
+    plan: RunPlan, site: str, events: Sequence[Event], delta: float, budget: float
+) -> SiteSpending:
+    each = plan.sites[site]
+    event = each.event()
+    return SiteSpending(
+        epsilon=epsilon(events, delta, Accountant(REPORTED)),
+        epsilon_budget=budget,
+        steps=sum(steps_of(e) for e in events),
+        sampling_rate=0.0 if isinstance(event, ExactRelease) else event.sampling_rate,
+        noise_multiplier=0.0 if isinstance(event, ExactRelease) else event.noise_multiplier,
+        clipping_norm=each.clipping_norm or 0.0,
+    )
+
+
+def _in_shares(
+    guarantee: Guarantee, plan: RunPlan, spent: Mapping[str, Sequence[Event]]
+) -> tuple[Guarantee, ...]:
+    """Return what holds with the honest majority, and what each site's own share does alone."""
+    (honest,) = {each.share.honest for each in plan.sites.values() if each.share is not None}
+    together = replace(guarantee, mechanism=Mechanism.SKELLAM_IN_SHARES, honest_sites=honest)
+    alone = {}
+    for site, own in guarantee.sites.items():
+        event = plan.sites[site].event_alone()
+        events = with_steps(event, own.steps)
+        alone[site] = replace(
+            own,
+            epsilon=epsilon(events, guarantee.delta),
+            epsilon_budget=math.inf,
+            noise_multiplier=0.0 if isinstance(event, ExactRelease) else event.noise_multiplier,
+        )
+    return together, replace(together, honest_sites=1, sites=alone)

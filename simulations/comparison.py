@@ -23,7 +23,13 @@ from tacit.runs.directory import CHECKPOINT
 from tacit.runs.encoding import encode, write_text
 from tacit.runs.evaluation import DIRECTIONS, Direction, Evaluation, evaluation
 from tacit.runs.results import Comparison, read_as
-from tacit.settings import BaselineTraining, ClientPrivacy, NoPrivacy, RecordPrivacy
+from tacit.settings import (
+    BaselineTraining,
+    ClientPrivacy,
+    NoPrivacy,
+    RecordPrivacy,
+    SharedNoisePrivacy,
+)
 
 POOLED = "pooled"
 MEASURED = "measured.json"
@@ -63,7 +69,7 @@ def compare(
     """
     privacy = experiment.settings.privacy
     # A client alone has nobody to hide from: its baseline is without privacy.
-    epsilon = privacy.epsilon if isinstance(privacy, RecordPrivacy) else None
+    epsilon = privacy.epsilon if isinstance(privacy, RecordPrivacy | SharedNoisePrivacy) else None
     suffix = "without privacy" if epsilon is None else "under the same ε"
     run = _Runner(experiment, start, folder, on_round)
     alone = {
@@ -161,6 +167,9 @@ def _baseline(experiment: Experiment, key: str, chosen: BaselineTraining) -> Arm
     privacy = arm.privacy
     if isinstance(privacy, RecordPrivacy):
         privacy = replace(privacy, clipping_norm=chosen.clipping_norm)
+    elif isinstance(privacy, SharedNoisePrivacy):
+        # Alone there is nobody to share the noise with.
+        privacy = RecordPrivacy("record", privacy.epsilon, privacy.delta, chosen.clipping_norm)
     elif isinstance(privacy, ClientPrivacy):
         privacy = NoPrivacy("none")
     training = replace(

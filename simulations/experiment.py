@@ -133,6 +133,7 @@ def plan_of(arm: Arm, experiment: Experiment, run: str) -> RunPlan:
         arm.privacy,
         strategy_of(arm, experiment),
         experiment.cache,
+        experiment.trained,
     )
 
 

@@ -9,7 +9,7 @@ from simulations.learners import Faster, Learner, OneByOne
 from simulations.stacked import stacked_learner
 from simulations.workers import Workers
 from strategies.mean import AVERAGING
-from tacit.settings import ClientPrivacy, EngineKind, RecordPrivacy
+from tacit.settings import ClientPrivacy, EngineKind, RecordPrivacy, SharedNoisePrivacy
 
 
 def learner_of(
@@ -46,7 +46,9 @@ def local_learner(arm: Arm, experiment: Experiment, *, means: bool) -> Learner:
         Whether only means of cohorts are wanted.
     """
     engine = experiment.settings.engine
-    if (engine.chosen or engine.kind) is EngineKind.LOOP:
+    # With shared noise every row's gradient is rounded by itself.
+    alone = isinstance(arm.privacy, SharedNoisePrivacy)
+    if alone or (engine.chosen or engine.kind) is EngineKind.LOOP:
         return _one_by_one(experiment)
     return _stacked(arm, experiment, means=means)
 
@@ -74,6 +76,7 @@ def _stacked(arm: Arm, experiment: Experiment, *, means: bool) -> Learner:
 
 
 def _averages(experiment: Experiment) -> bool:
-    """Tell whether means of updates will do: not where each is clipped by the coordinator."""
+    """Tell whether means of updates will do: not where the coordinator clips or sums each."""
     settings = experiment.settings
-    return settings.strategy.target in AVERAGING and not isinstance(settings.privacy, ClientPrivacy)
+    private = isinstance(settings.privacy, ClientPrivacy | SharedNoisePrivacy)
+    return settings.strategy.target in AVERAGING and not private

@@ -18,7 +18,7 @@ from flwr.serverapp.strategy import (
 )
 
 from tacit.errors import ConfigurationError
-from tacit.settings import ClientPrivacy, Settings
+from tacit.settings import ClientPrivacy, Settings, SharedNoisePrivacy
 
 ROBUST: Final = FedMedian | FedTrimmedAvg | MultiKrum | Bulyan
 """Rules that choose among sites, so that a few of them cannot bend the result at will."""
@@ -78,11 +78,12 @@ def check_run(strategy: Strategy, settings: Settings, sites: int) -> None:
         local steps to hold together or would pull past the model that it pulls to.
     """
     training = settings.training
-    if isinstance(settings.privacy, ClientPrivacy) and isinstance(strategy, ROBUST):
+    summed = isinstance(settings.privacy, ClientPrivacy | SharedNoisePrivacy)
+    if summed and isinstance(strategy, ROBUST):
         raise ConfigurationError(
-            f"strategy={settings.strategy.name} chooses among the clients' own updates, and with "
-            "privacy=client_level nothing but their noised sum may be looked at: choose "
-            "strategy=fedavg, or one that goes on from a mean (fedavgm, fedadam)"
+            f"strategy={settings.strategy.name} chooses among the sites' own updates, and with "
+            f"privacy={settings.privacy.kind} nothing but their noised sum may be looked at: "
+            "choose strategy=fedavg, or one that goes on from a mean (fedavgm, fedadam)"
         )
     replies = sites if training.min_replies == "all" else training.min_replies
     needed, why = fewest_replies(strategy)

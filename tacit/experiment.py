@@ -19,7 +19,14 @@ from tacit.models.compatibility import check_private, check_scores
 from tacit.models.shared import SharedModel, shared_model
 from tacit.models.trainable import choose_trainable, trainable_weights
 from tacit.models.weights import state_arrays
-from tacit.settings import EngineSettings, ModelSettings, Precision, RecordPrivacy, Settings
+from tacit.settings import (
+    EngineSettings,
+    ModelSettings,
+    Precision,
+    RecordPrivacy,
+    Settings,
+    SharedNoisePrivacy,
+)
 
 _DTYPES = {
     Precision.FP32: torch.float32,
@@ -53,6 +60,11 @@ class Prepared:
     model_sha256: str
     compute: Compute
     cache: Path
+
+    @property
+    def trained(self) -> int:
+        """How many weights are trained."""
+        return sum(p.numel() for p in self.shared.module.parameters() if p.requires_grad)
 
 
 def prepare_model(
@@ -92,7 +104,7 @@ def prepare_model(
     choose_trainable(shared.module, settings.model.train)
     shared.module.to(compute.device)
     check_scores(shared.module, inputs, domain.card.outputs)
-    if isinstance(settings.privacy, RecordPrivacy):
+    if isinstance(settings.privacy, RecordPrivacy | SharedNoisePrivacy):
         check_private(shared.module, inputs)
     return Prepared(
         settings,

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Final
 
 from tacit.errors import ConfigurationError
-from tacit.learning.plan import LocalOptimizer, RoundPlan
+from tacit.learning.plan import LocalOptimizer, RoundPlan, Share
 from tacit.privacy.chain import Receipt
 from tacit.privacy.events import Unit
 
@@ -28,6 +28,8 @@ CONFIG: Final = "config"
 METRICS: Final = "metrics"
 LEDGER: Final = "ledger"
 """Record of a reply: count and head of the site's ledger, which the coordinator keeps."""
+SUM: Final = "sum"
+"""The one array of a reply that is part of a sum: residues [d], the weights in their order."""
 SITE: Final = "site"
 """Record of a reply: the site's name and its limits."""
 WEIGHT: Final = "num-examples"
@@ -283,10 +285,13 @@ def _reading(config: Mapping[str, object]) -> Iterator[dict[str, object]]:
 
 def _flat(plan: RoundPlan) -> dict[str, Scalar]:
     """Flatten a plan; what is None is left out."""
+    fields = asdict(plan)
+    share = fields.pop("share") or {}
+    fields |= {f"share_{name}": value for name, value in share.items()}
     return {
         # Plain text, as it arrives: `request_hash` is the same on both sides of the wire.
         f"plan-{name.replace('_', '-')}": value.value if isinstance(value, StrEnum) else value
-        for name, value in asdict(plan).items()
+        for name, value in fields.items()
         if value is not None
     }
 
@@ -304,6 +309,22 @@ def _plan(rest: dict[str, object]) -> RoundPlan:
         unit=Unit(_text(rest.pop("plan-unit"))),
         proximal_mu=_real(rest.pop("plan-proximal-mu")),
         optimizer=LocalOptimizer(_text(rest.pop("plan-optimizer"))),
+        share=_share(rest),
+    )
+
+
+def _share(rest: dict[str, object]) -> Share | None:
+    if not any(key.startswith("plan-share-") for key in rest):
+        return None
+    return Share(
+        bits=_whole(rest.pop("plan-share-bits")),
+        spacing=_real(rest.pop("plan-share-spacing")),
+        dimension=_whole(rest.pop("plan-share-dimension")),
+        sites=_whole(rest.pop("plan-share-sites")),
+        largest=_whole(rest.pop("plan-share-largest")),
+        variance=_real(rest.pop("plan-share-variance")),
+        honest=_whole(rest.pop("plan-share-honest")),
+        weight=_real(rest.pop("plan-share-weight")),
     )
 
 

@@ -137,13 +137,45 @@ class ClientPrivacy:
 
 @with_config(_STRICT)
 @dataclass(frozen=True)
+class SharedNoisePrivacy:
+    """Differential privacy for each record, by noise that the sites make together.
+
+    Each adds its share of discrete noise to its part of a secure sum; one gradient step is one sum.
+
+    Parameters
+    ----------
+    epsilon, delta
+        Budget of the run at every site, as long as `colluders` sites at most give their shares
+        away, with the fewest replies with which a round counts (training.min_replies).
+    clipping_norm
+        Largest L2 norm C of one record's gradient.
+    colluders
+        Sites whose shares are not counted on; whoever looks at a sum knows its own, so at least 1
+        where the guarantee is also against other sites. 0: against the server alone.
+    bits
+        32, or 16 where rounding costs little.
+    noise_seed
+        As `RecordPrivacy` has it.
+    """
+
+    kind: Literal["shared_noise"]
+    epsilon: Positive
+    delta: Annotated[float, Field(gt=0, lt=1, strict=True)]
+    clipping_norm: Positive
+    colluders: Annotated[int, Field(ge=0, strict=True)] = 1
+    bits: Literal[16, 32] = 32
+    noise_seed: Seed | NoiseSource | None = None
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True)
 class NoPrivacy:
     """No privacy at all: a baseline, for simulations."""
 
     kind: Literal["none"]
 
 
-AnyPrivacy = RecordPrivacy | ClientPrivacy | NoPrivacy
+AnyPrivacy = RecordPrivacy | SharedNoisePrivacy | ClientPrivacy | NoPrivacy
 Privacy = Annotated[AnyPrivacy, Field(discriminator="kind")]
 
 

@@ -77,7 +77,7 @@ def train_round(
     parameters = [p for p in model.parameters() if p.requires_grad]
     directions = [direction(plan.optimizer) for _ in parameters]
     first = [p.detach().clone() for p in parameters] if plan.proximal_mu else []
-    with _random_layers(layers, compute.device):
+    with random_layers(layers, compute.device):
         for step in range(1, plan.steps + 1):
             on_step(step)
             drawn = coins.coins(len(data), plan.sampling_rate)
@@ -119,7 +119,7 @@ def clipped_sum(
     if len(features) == 0:
         return sums
     with PerExampleGradients(model, compute.precision, compute.loss_scale) as per_example:
-        for gradients in _in_passes(per_example, features, targets, compute.microbatch):
+        for gradients in in_passes(per_example, features, targets, compute.microbatch):
             norms = norms_of(gradients)
             # A norm that overflows belongs to a gradient that cannot be scaled: it becomes zero.
             factors = torch.where(
@@ -151,7 +151,7 @@ def plain_sum(
         return [gradient.float() / compute.loss_scale for gradient in found]
 
     sums = _zeros(parameters)
-    for gradients in _in_passes(gradients_of, features, targets, compute.microbatch):
+    for gradients in in_passes(gradients_of, features, targets, compute.microbatch):
         for total, gradient in zip(sums, gradients, strict=True):
             total += gradient
     return sums
@@ -161,7 +161,7 @@ def _zeros(parameters: list[nn.Parameter]) -> list[torch.Tensor]:
     return [torch.zeros_like(p, dtype=torch.float32) for p in parameters]
 
 
-def _in_passes(
+def in_passes(
     work: Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]],
     features: torch.Tensor,
     targets: torch.Tensor,
@@ -184,7 +184,7 @@ def _in_passes(
 
 
 @contextmanager
-def _random_layers(stream: Stream, device: torch.device) -> Iterator[None]:
+def random_layers(stream: Stream, device: torch.device) -> Iterator[None]:
     """Let layers that draw from torch's global generators draw what `stream` fixes."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):

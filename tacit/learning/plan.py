@@ -3,9 +3,13 @@
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from tacit.errors import ConfigurationError
-from tacit.privacy.events import Event, ExactRelease, GaussianSteps, Relation, Unit
+from tacit.privacy.events import Event, ExactRelease, GaussianSteps, Relation, SkellamSteps, Unit
+
+if TYPE_CHECKING:
+    from tacit.privacy.grid import Grid
 
 
 class LocalOptimizer(StrEnum):
@@ -14,6 +18,38 @@ class LocalOptimizer(StrEnum):
     SGD = "sgd"
     MOMENTUM = "momentum"
     ADAM = "adam"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A site's part of a sum whose noise the sites make together: see `tacit.privacy.shares`.
+
+    Parameters
+    ----------
+    bits, spacing, dimension, sites, largest
+        The grid on which is summed: `tacit.privacy.grid.Grid`.
+    variance
+        Of the site's own noise, in squared units of the grid.
+    honest
+        How many such shares are counted on: fewest survivors less colluders.
+    weight
+        Public weight of the site in the sum.
+    """
+
+    bits: int
+    spacing: float
+    dimension: int
+    sites: int
+    largest: int
+    variance: float
+    honest: int
+    weight: float
+
+    def grid(self) -> "Grid":
+        """Return the grid; ConfigurationError says why there is none such."""
+        from tacit.privacy.grid import Grid
+
+        return Grid(self.bits, self.spacing, self.dimension, self.sites, self.largest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +77,9 @@ class RoundPlan:
         μ of FedProx: how strongly each step is pulled back to the round's first weights; 0 without.
     optimizer
         What is made of a step's gradient.
+    share
+        Where the site's clipped gradients go into a sum with its share of the noise, in place of a
+        step of its own with `noise_multiplier`; None elsewhere.
     """
 
     steps: int
@@ -52,6 +91,7 @@ class RoundPlan:
     unit: Unit = Unit.RECORD
     proximal_mu: float = 0.0
     optimizer: LocalOptimizer = LocalOptimizer.SGD
+    share: Share | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -63,7 +103,9 @@ class RoundPlan:
                 raise ConfigurationError(f"{name} must be positive, not {value}")
         if not (math.isfinite(self.proximal_mu) and self.proximal_mu >= 0):
             raise ConfigurationError(f"proximal μ must be 0 or more, not {self.proximal_mu}")
-        if (self.clipping_norm is None) != (self.noise_multiplier is None):
+        if self.share is not None:
+            self._check_share()
+        elif (self.clipping_norm is None) != (self.noise_multiplier is None):
             raise ConfigurationError("a private round needs both clipping norm and noise")
         if self.unit is Unit.PERSON:
             raise ConfigurationError(
@@ -74,7 +116,14 @@ class RoundPlan:
     @property
     def clips_examples(self) -> bool:
         """Whether each example's gradient is clipped, and each step noised, at the site."""
-        return self.clipping_norm is not None and self.unit is Unit.RECORD
+        private = self.clipping_norm is not None and self.share is None
+        return private and self.unit is Unit.RECORD
+
+    @property
+    def unit_norm(self) -> float:
+        """Largest L2 norm of one unit's part of a shared sum: weight × C ÷ divisor."""
+        weight = 1.0 if self.share is None else self.share.weight
+        return weight * (self.clipping_norm or 0.0) / self.divisor
 
     @property
     def clips_update(self) -> bool:
@@ -83,6 +132,8 @@ class RoundPlan:
 
     def event(self) -> Event:
         """Return what this round does to the data, at most."""
+        if self.share is not None:
+            return self._shared_event(self.share, self.share.honest)
         if self.clipping_norm is None or self.noise_multiplier is None:
             return ExactRelease("weights trained without privacy", self.unit)
         try:
@@ -101,3 +152,31 @@ class RoundPlan:
             )
         except ValueError as error:
             raise ConfigurationError(f"privacy of a round: {error}") from error
+
+    def event_alone(self) -> Event:
+        """Return what it does should all other sites keep no secret: the own noise alone counts."""
+        return self.event() if self.share is None else self._shared_event(self.share, 1)
+
+    def _shared_event(self, share: Share, shares: int) -> SkellamSteps:
+        try:
+            return SkellamSteps(
+                share.grid().l2_sensitivity(self.unit_norm),
+                shares * share.variance,
+                share.dimension,
+                self.sampling_rate,
+                self.steps,
+                self.unit,
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"privacy of a round: {error}") from error
+
+    def _check_share(self) -> None:
+        if self.clipping_norm is None or self.noise_multiplier is not None:
+            raise ConfigurationError(
+                "a sum with shared noise has a clipping norm, and no noise multiplier"
+            )
+        if (self.steps, self.proximal_mu, self.optimizer) != (1, 0.0, LocalOptimizer.SGD):
+            raise ConfigurationError(
+                "with shared noise one gradient step is one sum: steps=1, proximal μ=0 and "
+                f"optimizer=sgd, not {self.steps}, {self.proximal_mu:g} and {self.optimizer.value}"
+            )

@@ -59,6 +59,13 @@ MECHANISM: Final[Mapping[Mechanism, str]] = MappingProxyType(
             "before anything else is done with it. What cannot be used counts as zero. σ, q, C and "
             "the number of steps of each site are in the table."
         ),
+        Mechanism.SKELLAM_IN_SHARES: (
+            "The Skellam mechanism, its noise in shares (Agarwal, Kairouz and Liu 2021). In each "
+            "step the contribution of {taken} is shortened to an L2 norm of at most C, weighed and "
+            "rounded to an integer grid by itself; each site sums its own, adds its share of the "
+            "noise, and only the sum over the sites is opened. σ in the table is the deviation of "
+            "the noise that is counted on, divided by the sensitivity after rounding."
+        ),
         Mechanism.GAUSSIAN_AT_SERVER: (
             "The Gaussian mechanism at the coordinator (DP-FedAvg; McMahan et al. 2018). In each "
             "round all that a client adds to the model is shortened to an L2 norm of at most C, "

@@ -51,6 +51,9 @@ class Mechanism(StrEnum):
     GAUSSIAN_AT_SERVER = "gaussian_at_server"
     """The coordinator noises the sum of whole updates, and is trusted with each."""
 
+    SKELLAM_IN_SHARES = "skellam_in_shares"
+    """Sites make the noise of a sum together, and only the sum is seen."""
+
 
 class Adversary(StrEnum):
     """Against whom a guarantee holds."""

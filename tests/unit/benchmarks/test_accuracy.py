@@ -152,10 +152,10 @@ def test_nothing_is_said_of_models_that_were_not_trained(printed):
 
 
 def test_the_largest_epsilon_is_told(printed):
-    guarantees = [
-        SimpleNamespace(delta=1e-4, sites={"north": SimpleNamespace(epsilon=0.9)}),
-        SimpleNamespace(delta=1e-4, sites={"south": SimpleNamespace(epsilon=0.99994)}),
-    ]
+    """Of the first guarantee, which is the headline."""
+    sites = {"north": SimpleNamespace(epsilon=0.9), "south": SimpleNamespace(epsilon=0.99994)}
+    alone = {"north": SimpleNamespace(epsilon=3.0)}
+    guarantees = [SimpleNamespace(delta=1e-4, sites=each) for each in (sites, alone)]
     lines = printed(run_of(privacy=SimpleNamespace(guarantees=guarantees)))
     assert "ε 0.9999 at δ 0.0001, per site" in lines
 

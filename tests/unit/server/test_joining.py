@@ -64,7 +64,7 @@ def of(cache):
         def planner(limits):
             sizes = {site: SIZES[site] for site in limits}
             return plan_run(
-                "run-1", "wards", "f" * 64, sizes, TRAINING, PRIVACY, FEDAVG, cache, limits
+                "run-1", "wards", "f" * 64, sizes, TRAINING, PRIVACY, FEDAVG, cache, 10, limits
             )
 
         made = Joining(

@@ -20,7 +20,7 @@ WIDE = Limits(8.0, 1e-4, 0.0, 0, False)
 
 def planned(cache, limits=None, privacy=PRIVACY):
     return plan_run(
-        "run-1", "wards", "f" * 64, SIZES, TRAINING, privacy, FEDAVG, cache, limits=limits
+        "run-1", "wards", "f" * 64, SIZES, TRAINING, privacy, FEDAVG, cache, 10, limits=limits
     )
 
 
@@ -43,12 +43,12 @@ def test_sites_that_do_the_same_are_planned_once(cache, monkeypatch):
 
     monkeypatch.setattr("server.planning.noise_multiplier", counted)
     sizes = {f"user-{n}": 50 if n % 2 else 80 for n in range(1000)}
-    plan = plan_run("run", "d", "f" * 64, sizes, TRAINING, PRIVACY, FEDAVG, cache)
+    plan = plan_run("run", "d", "f" * 64, sizes, TRAINING, PRIVACY, FEDAVG, cache, 10)
     assert len(asked) == 2
     assert plan.sites["user-1"] is plan.sites["user-999"]
     assert plan.sites["user-0"].sampling_rate == 50 / 80
     limits = {"user-3": replace(WIDE, least_noise_multiplier=9.0)}
-    own = plan_run("run", "d", "f" * 64, sizes, TRAINING, PRIVACY, FEDAVG, cache, limits)
+    own = plan_run("run", "d", "f" * 64, sizes, TRAINING, PRIVACY, FEDAVG, cache, 10, limits)
     assert own.sites["user-3"].noise_multiplier == 9.0
     assert own.sites["user-1"].noise_multiplier == 1.0
 

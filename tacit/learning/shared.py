@@ -1,0 +1,87 @@
+"""A site's part of a gradient step that all sites make in one sum, with its share of the noise."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tacit.domains.domain import Examples
+from tacit.learning.local import Compute, in_passes, random_layers
+from tacit.learning.per_example import PerExampleGradients
+from tacit.learning.plan import RoundPlan, Share
+from tacit.privacy.randomness import Stream
+from tacit.privacy.skellam import skellam
+
+_ENTRIES_AT_ONCE = 1 << 24
+"""Entries of per-example gradients that are rounded in one pass."""
+
+
+def noised_sum(
+    model: nn.Module,
+    data: Examples,
+    plan: RoundPlan,
+    share: Share,
+    *,
+    coins: Stream,
+    noise: Stream,
+    rounding: Stream,
+    layers: Stream,
+    compute: Compute,
+    on_step: Callable[[int], None] = lambda begun: None,
+) -> NDArray[Any]:
+    """Return Σ of round(weight ÷ divisor × clipped gradient) over sampled rows, plus noise.
+
+    Every row's gradient is clipped and rounded to the grid by itself: the sum is one of integers,
+    and a row more or less moves it by its own vector alone.
+
+    Parameters
+    ----------
+    model
+        With the round's weights.
+    data
+        The site's rows.
+    plan, share
+        What to compute.
+    coins, noise, rounding, layers
+        Streams for the Poisson sample, the noise, the rounding, and for layers that are random; the
+        last protects nobody.
+    compute
+        Where and how.
+    on_step
+        Called with 1 before data are touched.
+
+    Returns
+    -------
+    ndarray
+        Residues modulo 2^bits [dimension], trainable weights one after another in their order.
+    """
+    grid = share.grid()
+    total = torch.zeros(grid.dimension, dtype=torch.int64)
+    factor = share.weight / plan.divisor
+    on_step(1)
+    drawn = coins.coins(len(data), plan.sampling_rate)
+    features = data.features[drawn].to(compute.device)
+    targets = data.targets[drawn].to(compute.device)
+    most = min(compute.microbatch or len(data), max(1, _ENTRIES_AT_ONCE // grid.dimension))
+    with (
+        random_layers(layers, compute.device),
+        PerExampleGradients(model, compute.precision, compute.loss_scale) as per_example,
+    ):
+        for gradients in in_passes(per_example, features, targets, most):
+            rows = torch.cat([gradient.flatten(1) for gradient in gradients], 1).double()
+            total += grid.rounded(rows * factor, plan.unit_norm, rounding).sum(0)
+    noised = grid.clamped(total) + skellam(noise, share.variance, grid.dimension)
+    return grid.residues(noised)
+
+
+def unflattened(flat: NDArray[np.float64], shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Cut a vector [d] into arrays by name, in the order of `shapes`."""
+    found, start = {}, 0
+    for name, shape in shapes.items():
+        size = int(np.prod(shape))
+        found[name] = flat[start : start + size].reshape(shape)
+        start += size
+    return found
