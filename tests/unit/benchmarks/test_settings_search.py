@@ -49,7 +49,7 @@ def test_the_command_with_shared_noise_has_the_best_of_what_was_tried():
     assert config["training"]["rounds"] == int(top["rounds"])
     shape = SHAPES["heart_disease_shared"]
     assert float(given["privacy.epsilon"]) == shape.epsilon
-    assert config["recommended"]["delta"] == shape.delta
+    assert config["privacy"]["delta"] == shape.delta
     assert shape.shares == len(shape.sizes) - 1
 
 
