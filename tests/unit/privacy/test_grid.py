@@ -15,6 +15,7 @@ from tacit.errors import ConfigurationError
 from tacit.privacy import grid as module
 from tacit.privacy.grid import RETRY, Grid, at_random, clipped, finest_grid
 from tacit.privacy.skellam import skellam
+from tacit.privacy.skellam_law import log_tail
 
 GRID = Grid(bits=32, spacing=2.0**-10, dimension=3, sites=4, largest=10**6)
 
@@ -269,6 +270,12 @@ def test_the_chance_to_wrap_is_bounded_and_not_by_much(room):
     bound = 2 ** grid.log2_wrap_chance(1e4, 20)
     assert true < bound < true * 3 * room / 100
     assert grid.log2_wrap_chance(0.5e4, 20) < grid.log2_wrap_chance(1e4, 20)
+
+
+def test_both_sides_of_every_coordinate_of_every_sum_are_counted():
+    grid = grid_of(bits=16, sites=1, largest=2**15 - 1 - 300, dimension=5)
+    one = log_tail(1e4, 301) / math.log(2)
+    assert grid.log2_wrap_chance(1e4, 20) == pytest.approx(one + math.log2(2 * 5 * 20))
 
 
 def test_noise_wraps_about_as_often_as_it_may():
