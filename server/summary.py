@@ -153,7 +153,7 @@ def _privacy(
         )
         guarantees = (guarantee,)
     elif isinstance(chosen, SharedNoisePrivacy):
-        guarantees, accountant = _in_shares(guarantee, plan, spent), ReportedAccountant.RDP
+        guarantees, accountant = _in_shares(guarantee, plan), ReportedAccountant.RDP
     return Privacy(
         accountant=accountant,
         sampling=Sampling.POISSON,
@@ -177,20 +177,19 @@ def _spending(
     )
 
 
-def _in_shares(
-    guarantee: Guarantee, plan: RunPlan, spent: Mapping[str, Sequence[Event]]
-) -> tuple[Guarantee, ...]:
+def _in_shares(guarantee: Guarantee, plan: RunPlan) -> tuple[Guarantee, ...]:
     """Return what holds with the honest majority, and what each site's own share does alone."""
     (honest,) = {each.share.honest for each in plan.sites.values() if each.share is not None}
-    together = replace(guarantee, mechanism=Mechanism.SKELLAM_IN_SHARES, honest_sites=honest)
+    own = replace(guarantee, mechanism=Mechanism.SKELLAM_IN_SHARES)
+    together = replace(own, adversary=Adversary.SERVER_AND_COLLUDERS, honest_sites=honest)
     alone = {}
-    for site, own in guarantee.sites.items():
+    for site, spent in guarantee.sites.items():
         event = plan.sites[site].event_alone()
-        events = with_steps(event, own.steps)
+        events = with_steps(event, spent.steps)
         alone[site] = replace(
-            own,
+            spent,
             epsilon=epsilon(events, guarantee.delta),
             epsilon_budget=math.inf,
             noise_multiplier=0.0 if isinstance(event, ExactRelease) else event.noise_multiplier,
         )
-    return together, replace(together, honest_sites=1, sites=alone)
+    return together, replace(own, sites=alone)

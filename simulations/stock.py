@@ -36,7 +36,7 @@ from tacit.errors import ConfigurationError, RefusedError
 from tacit.privacy.events import Event
 from tacit.privacy.policy import Reason, steps_of, with_steps
 from tacit.runs import directory
-from tacit.settings import Settings
+from tacit.settings import Settings, SharedNoisePrivacy
 
 PATIENCE: Final = 120.0
 """Seconds to wait for nodes."""
@@ -88,6 +88,11 @@ def _settings(words: str, run: int) -> tuple[Settings, dict[str, Any]]:
     settings = read_settings(config)
     if settings.run.resume is not None:
         raise ConfigurationError("run.resume: Flower gives every run a new start; leave it out")
+    if isinstance(settings.privacy, SharedNoisePrivacy):
+        raise ConfigurationError(
+            "privacy=shared_noise: its shares protect a site where only their sum is seen, and a "
+            "SuperLink sees each: use privacy=record"
+        )
     if settings.run.dir is None:
         path = Path("outputs") / settings.name / f"flower-{run}"
         settings = replace(settings, run=replace(settings.run, dir=str(path)))

@@ -10,6 +10,7 @@ from typing import Final
 
 from tacit.runs import phrases
 from tacit.runs.results import (
+    Adversary,
     DomainSummary,
     Guarantee,
     Mechanism,
@@ -54,8 +55,6 @@ def guarantee_in_words(
     """
     unit = guarantee.unit
     test_data = privacy.simulated_noise and not simulation
-    # `tacit.privacy.accounting.epsilon` needs no PLD where nothing is sampled.
-    exact = privacy.accountant is ReportedAccountant.PLD and _full_batch(guarantee)
     statements = [
         Statement("Guarantee", _bound(guarantee, test_data=test_data)),
         Statement("What it means", _meaning(guarantee)),
@@ -68,7 +67,7 @@ def guarantee_in_words(
             "Mechanism",
             _mechanism(guarantee) + ("" if simulation or test_data else f" {phrases.OWN_NOISE}"),
         ),
-        Statement("Accountant", phrases.EXACT if exact else phrases.ACCOUNTANT[privacy.accountant]),
+        Statement("Accountant", _accountant(guarantee, privacy)),
         *([] if simulation else [Statement("Ledger", phrases.LEDGER)]),
         Statement("Adversary", phrases.ADVERSARY[guarantee.adversary].format(unit=unit)),
         Statement("Honest sites assumed", _honest(guarantee)),
@@ -111,17 +110,20 @@ def format_epsilon(epsilon: float) -> str:
     return f"{rounded:.{max(0, 2 - math.floor(math.log10(rounded)))}f}"
 
 
+_SEEN: Final = {
+    Adversary.OTHER_SITES_AND_MODEL_HOLDERS: " the coordinator hands on during this run ",
+    Adversary.SERVER_AND_COLLUDERS: " is opened of the sites' sums during this run ",
+}
+"""What is private, where it is not all that leaves a site."""
+
+
 def _bound(guarantee: Guarantee, *, test_data: bool) -> str:
     by_site = {site: spending.epsilon for site, spending in guarantee.sites.items()}
     private = {site: epsilon for site, epsilon in by_site.items() if not math.isinf(epsilon)}
     exposed = [site for site in by_site if site not in private]
     sentences = []
     if private:
-        leaves = (
-            " the coordinator hands on during this run "
-            if guarantee.mechanism is Mechanism.GAUSSIAN_AT_SERVER
-            else " leaves a site during this run "
-        )
+        leaves = _SEEN.get(guarantee.adversary, " leaves a site during this run ")
         sentences.append(
             ("Had no site marked its data as test data, what" if test_data else "What")
             + leaves
@@ -181,6 +183,14 @@ def _sampling(guarantee: Guarantee, sampling: Sampling) -> str:
             "protection. The number of steps and the divisor are public constants."
         )
     return phrases.SAMPLING[sampling].format(unit=guarantee.unit, rates=range_)
+
+
+def _accountant(guarantee: Guarantee, privacy: Privacy) -> str:
+    if guarantee.mechanism is Mechanism.SKELLAM_IN_SHARES:
+        return phrases.SKELLAM
+    # `tacit.privacy.accounting.epsilon` needs no PLD where nothing is sampled.
+    exact = privacy.accountant is ReportedAccountant.PLD and _full_batch(guarantee)
+    return phrases.EXACT if exact else phrases.ACCOUNTANT[privacy.accountant]
 
 
 def _full_batch(guarantee: Guarantee) -> bool:

@@ -20,9 +20,8 @@ UNIT: Final[Mapping[Unit, str]] = MappingProxyType(
             "sites add up."
         ),
         Unit.CLIENT: (
-            "One client: everything that one participant contributes to the run "
-            "({unit_protected}). Someone who owns several clients is not covered as a whole by "
-            "this ε."
+            "One client: everything that one participant contributes to the run. Someone who owns "
+            "several clients is not covered as a whole by this ε."
         ),
     }
 )
@@ -94,6 +93,11 @@ ACCOUNTANT: Final[Mapping[ReportedAccountant, str]] = MappingProxyType(
         ),
     }
 )
+SKELLAM: Final = (
+    "Rényi differential privacy (RDP) by the theorem for Skellam noise (Agarwal, Kairouz and Liu "
+    "2021, arXiv 2110.04995), with the dimension, and with rounding in the sensitivity, over all "
+    "steps of the plan, which was fixed before the first round."
+)
 EXACT: Final = (
     "Exact: without sampling, all steps of a site compose to one Gaussian with noise multiplier "
     "σ / √steps (Dong, Roth and Su 2019, arXiv 1905.02383, corollary 3.3), and its ε is computed "
@@ -114,6 +118,12 @@ ADVERSARY: Final[Mapping[Adversary, str]] = MappingProxyType(
             "The server, all other sites and whoever gets the model, together. They may know every "
             "setting, every message that leaves the site, every model on the way, and all data but "
             "the {unit} in question. The site that holds the {unit} sees it, and is trusted."
+        ),
+        Adversary.SERVER_AND_COLLUDERS: (
+            "The server, whoever gets the model, and as many other sites as leave the honest ones "
+            "below, together. They may know every setting, every sum and every model on the way, "
+            "and all data but the {unit} in question; of the single messages that a sum is made of "
+            "they see no content. The site that holds the {unit} sees it, and is trusted."
         ),
         Adversary.OTHER_SITES_AND_MODEL_HOLDERS: (
             "All other clients and whoever gets the model, together. They may know every setting, "

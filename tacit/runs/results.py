@@ -61,6 +61,9 @@ class Adversary(StrEnum):
     SERVER_AND_OTHER_SITES = "server_and_other_sites"
     """Whoever sees every message that leaves the site, and all models."""
 
+    SERVER_AND_COLLUDERS = "server_and_colluders"
+    """Whoever sees the sums and all models, and a few sites' noise, but no message of the site."""
+
     OTHER_SITES_AND_MODEL_HOLDERS = "other_sites_and_model_holders"
     """Whoever sees all models, but no message of the site."""
 

@@ -40,6 +40,8 @@ def test_both_guarantees_are_said_and_both_engines_agree(tmp_path):
     assert results["privacy"]["accountant"] == "rdp"
     assert {each["mechanism"] for each in (together, alone)} == {"skellam_in_shares"}
     assert (together["honest_sites"], alone["honest_sites"]) == (count - 1, 1)
+    assert together["adversary"] == "server_and_colluders"
+    assert alone["adversary"] == "server_and_other_sites"
     for site, spent in together["sites"].items():
         assert 0.45 < spent["epsilon"] <= 0.5
         own = alone["sites"][site]
@@ -48,7 +50,13 @@ def test_both_guarantees_are_said_and_both_engines_agree(tmp_path):
             spent["noise_multiplier"]
         )
     page = (tmp_path / "run" / "report.html").read_text()
-    for words in ("Skellam", f"At least {count - 1} sites", "its own noise is enough"):
+    opened = "What is opened of the sites' sums"
+    assert opened in page or opened.replace("'", "&#39;") in page
+    for words in (
+        "theorem for Skellam noise",
+        f"At least {count - 1} sites",
+        "its own noise is enough",
+    ):
         assert words in page
 
     site = next(iter(together["sites"]))

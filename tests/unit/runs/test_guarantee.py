@@ -59,7 +59,8 @@ def test_every_element_is_there(unit: Unit, relation: Relation, accountant: Repo
     for site, spending in GUARANTEE.sites.items():
         assert f"{format_epsilon(spending.epsilon)} at {site}" in found["Guarantee"]
     assert found["Unit"].startswith(f"One {unit}")
-    assert DOMAIN.unit_protected in found["Unit"]
+    # What the domain's unit is, a row, says nothing of a client.
+    assert (DOMAIN.unit_protected in found["Unit"]) == (unit is not Unit.CLIENT)
     assert unit in found["Relation"]
     added = relation is Relation.ADD_OR_REMOVE_ONE
     assert found["Relation"].startswith("Add or remove one" if added else "Replace with zero")
@@ -216,3 +217,34 @@ def test_a_printed_epsilon_is_not_below_the_true_one(epsilon):
     # 1e-9 is the allowance for binary fractions, in units of the third digit.
     assert printed >= epsilon * (1 - 1e-9)
     assert printed <= (epsilon * 1.0101 if epsilon < 100 else epsilon + 1)
+
+
+@pytest.mark.parametrize("mechanism", Mechanism)
+@pytest.mark.parametrize("adversary", Adversary)
+def test_there_are_words_for_every_mechanism_and_adversary(mechanism, adversary):
+    found = words(replace(GUARANTEE, mechanism=mechanism, adversary=adversary))
+    assert list(found) == [*ELEMENTS, "Simulated noise"]
+    assert not any("{" in text for text in found.values())
+
+
+def test_who_is_trusted_is_said():
+    shared = replace(
+        GUARANTEE,
+        mechanism=Mechanism.SKELLAM_IN_SHARES,
+        adversary=Adversary.SERVER_AND_COLLUDERS,
+        honest_sites=3,
+    )
+    found = words(shared)
+    assert "of the sites' sums" in found["Guarantee"]
+    assert "leaves a site" not in found["Guarantee"]
+    assert "At least 3 sites" in found["Honest sites assumed"]
+    central = replace(
+        GUARANTEE,
+        mechanism=Mechanism.GAUSSIAN_AT_SERVER,
+        adversary=Adversary.OTHER_SITES_AND_MODEL_HOLDERS,
+    )
+    found = words(central)
+    assert "the coordinator hands on" in found["Guarantee"]
+    assert "leaves a site" not in found["Guarantee"]
+    assert "The coordinator is trusted" in found["Adversary"]
+    assert "its own noise is enough" not in found["Honest sites assumed"]
