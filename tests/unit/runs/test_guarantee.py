@@ -18,7 +18,13 @@ from tacit.runs.guarantee import (
     guarantee_in_words,
     recognised_at_most,
 )
-from tacit.runs.results import Guarantee, ReportedAccountant, SiteSpending
+from tacit.runs.results import (
+    Adversary,
+    Guarantee,
+    Mechanism,
+    ReportedAccountant,
+    SiteSpending,
+)
 
 ELEMENTS = [
     "Guarantee",
