@@ -72,10 +72,6 @@ class Accountant(StrEnum):
     RDP = "rdp"
     """Rényi differential privacy at the best of many orders: looser, never below PLD."""
 
-    PLD_NEARBY = "pld_nearby"
-    """PLD of the Gaussian that is nearest to Skellam noise, with their distance taken off δ, or RDP
-    where that is less. Without Skellam noise it is PLD."""
-
     PRV = "prv"
     """Opacus's privacy random variables: a cross-check of PLD, within 0.02 + 1 %."""
 
@@ -94,7 +90,7 @@ def epsilon(
         δ in (0, 1), for all events together.
     accountant
         How to compute it. PLD is exact where every step is full batch (`sampling_rate` 1). With
-        Skellam noise among the events it is RDP, unless `Accountant.PLD_NEARBY` is asked for.
+        Skellam noise among the events it is RDP, whatever is asked for: nothing else is valid.
 
     Returns
     -------
@@ -125,19 +121,10 @@ def _epsilon(events: tuple[Event, ...], delta: float, accountant: Accountant) ->
     if any(sigma < _LEAST_NOISE for sigma, _ in steps):
         return math.inf
     if skellam:
-        from tacit.privacy.accounting_skellam import ORDERS, at_a_distance, skellam_epsilon
+        from tacit.privacy.accounting_skellam import ORDERS, skellam_epsilon
 
         gaussian = sum(n * _one_step_rdp(*key, relation, ORDERS) for key, n in steps.items())
-        bound = skellam_epsilon(skellam, delta, beside=gaussian)
-        if accountant is not Accountant.PLD_NEARBY:
-            return bound
-        from tacit.privacy.skellam_gaussian import nearby
-
-        gaussians, away = nearby(skellam)
-        alike = (*gaussians, *(event for event in events if isinstance(event, GaussianSteps)))
-        return min(bound, at_a_distance(lambda d: _epsilon(alike, d, Accountant.PLD), delta, away))
-    if accountant is Accountant.PLD_NEARBY:
-        accountant = Accountant.PLD
+        return skellam_epsilon(skellam, delta, beside=gaussian)
     if accountant is Accountant.PLD and _all_full_batch(steps):
         return _gaussian_epsilon(_one_gaussian(steps), delta)
     bound = _rdp_epsilon(steps, delta, relation)

@@ -13,7 +13,7 @@ theorem 13 (mixtures); Canonne, Kamath and Steinke 2020, arXiv 2004.00010, propo
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -104,8 +104,9 @@ def skellam_epsilon(
     Returns
     -------
     float
-        By proposition 12 of Canonne, Kamath and Steinke 2020, at the best of `ORDERS`, and at what
-        the sampler's distance leaves of δ: infinite at an ε above about 100.
+        By proposition 12 of Canonne, Kamath and Steinke 2020, at the best of `ORDERS`. Laws that
+        are τ away from those accounted for, in total variation, add (1 + e^ε) τ to δ: that is kept
+        back, and where it is over half of δ, at an ε above 100, the number is infinite.
     """
     from dp_accounting import rdp
 
@@ -115,32 +116,6 @@ def skellam_epsilon(
         return float(rdp.compute_epsilon(ORDERS, curve, delta)[0])
 
     away = sum(DISTANCE * MOST_SHARES * event.dimension * event.steps for event in events)
-    return at_a_distance(bound, delta, away)
-
-
-def at_a_distance(bound: Callable[[float], float], delta: float, away: float) -> float:
-    """Return the ε of what lies near, in total variation, to something whose ε is known.
-
-    Let P and Q be what two neighbouring data sets release, each within τ of P' and Q', which are
-    (ε, δ')-private. Then P(S) ≤ P'(S) + τ ≤ e^ε Q'(S) + δ' + τ ≤ e^ε (Q(S) + τ) + δ' + τ: P and Q
-    are (ε, δ' + (1 + e^ε) τ)-private.
-
-    Parameters
-    ----------
-    bound
-        Gives the ε of that something at each δ'.
-    delta
-        δ of what lies near.
-    away
-        τ, at least 0.
-
-    Returns
-    -------
-    float
-        ε at `delta`; infinite where the distance takes more than half of it.
-    """
-    if not away <= delta / 4:  # (1 + e^ε) τ is at least twice τ
-        return math.inf
     # Where half of δ is left, ε is at most the one at half of δ.
     kept = (1 + math.exp(min(bound(delta / 2), 700.0))) * away
     return bound(delta - kept) if kept <= delta / 2 else math.inf

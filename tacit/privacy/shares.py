@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Context
 
 from tacit.errors import ConfigurationError
-from tacit.privacy.accounting import Accountant
 from tacit.privacy.accounting import epsilon as epsilon_of
 from tacit.privacy.events import Relation, SkellamSteps, Unit
 from tacit.privacy.grid import BITS, Grid
@@ -140,7 +139,6 @@ def shared_noise(
     fewest: int,
     colluders: int = 1,
     bits: int = 32,
-    accountant: Accountant = Accountant.RDP,
     unit: Unit = Unit.RECORD,
     relation: Relation = Relation.ADD_OR_REMOVE_ONE,
 ) -> SharedNoise:
@@ -154,7 +152,7 @@ def shared_noise(
     terms
         What each site brings, by name.
     epsilon, delta
-        Budget of the whole run for each site's units, ε > 0 and δ in (0, 1).
+        Budget of the whole run for each site's units, ε > 0 and δ in (0, 1), by RDP.
     steps
         Number of sums in the run, at least 1.
     dimension
@@ -166,9 +164,6 @@ def shared_noise(
         guarantee is also against other sites, each of which knows its own share.
     bits
         32, or 16 where rounding costs little: `Grid`.
-    accountant
-        Whose ε is kept within the budget: RDP, or PLD_NEARBY, which needs less noise on a fine grid
-        and takes as long as PLD where units are sampled.
     unit, relation
         Whose presence is hidden, between which data sets.
 
@@ -200,7 +195,7 @@ def shared_noise(
             )
             for each in terms.values()
         ]
-        return _least_share(events, honest, epsilon, delta, accountant)
+        return _least_share(events, honest, epsilon, delta)
 
     # Of one share, in real units, were there no grid.
     ideal = least(lambda norm: norm / largest * _FINE) * (largest / _FINE) ** 2
@@ -247,11 +242,7 @@ def _wraps(grid: Grid, variance: float, steps: int) -> bool:
 
 
 def _least_share(
-    events: Sequence[SkellamSteps],
-    honest: int,
-    epsilon: float,
-    delta: float,
-    accountant: Accountant,
+    events: Sequence[SkellamSteps], honest: int, epsilon: float, delta: float
 ) -> float:
     """Return the least variance, of five digits, of which `honest` shares keep all within ε."""
     from scipy.optimize import brentq
@@ -265,8 +256,7 @@ def _least_share(
 
     def cost(share: float) -> float:
         return max(
-            epsilon_of([replace(event, variance=honest * share)], delta, accountant)
-            for event in worst.values()
+            epsilon_of([replace(event, variance=honest * share)], delta) for event in worst.values()
         )
 
     unit = max(event.l2_sensitivity for event in worst.values()) ** 2
