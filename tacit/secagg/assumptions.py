@@ -32,7 +32,7 @@ class Assumptions:
         How often the server can draw neighbourhoods for one round until it likes them: at most
         2**tries_bits. They are drawn by a hash of the round's advertisements, and a server that
         leaves some out, or has its colluders make new ones, draws again as fast as it can hash.
-        2**60 is what a thousand graphics cards hash in a day.
+        2**60 is about a day of a thousand graphics cards, at 10**10 hashes a second each.
 
     Raises
     ------
@@ -97,8 +97,8 @@ def degree(advertised: int, cohort: int, assumptions: Assumptions) -> Degree:
     a random permutation, as in section 3 of Bell et al. 2020 (CCS 2020, IACR eprint 2020/704). The
     shape of the conditions is theirs too: no site has too many corrupt neighbours, the honest
     survivors hang together, enough holders survive, each by a hypergeometric tail and a sum over
-    all sites. Their proof lets sites drop out regardless of the ring; here the server chooses who
-    does after it has seen the ring, so that the first two conditions become one, as follows.
+    all sites. There, sites drop out regardless of the ring; here the server chooses who does after
+    it has seen the ring, so that the first two conditions become one, as follows.
 
     All honest sites unmask by one list of survivors (`Cohort.quorum`), and only sites on it reveal
     shares. Let the server learn the sum of a part S of the honest survivors, not of all: then no

@@ -122,7 +122,8 @@ class Unmasking:
             key = X25519PrivateKey.from_private_bytes(secret)
             listed = [session.advertisements[other] for other in partners]
             return [mask_seed(key, dropped, other, session.digest) for other in listed]
-        # It dealt shares that cannot be used, or too few holders are left: the survivors say.
+        # It dealt shares that cannot be used, or too few holders are left: the survivors say. One
+        # that says something false spoils the sum, as it could with its vector.
         told = [self._seeds.get(other, {}).get(dropped) for other in partners]
         seeds = [seed for seed in told if seed is not None]
         if len(seeds) < len(partners):

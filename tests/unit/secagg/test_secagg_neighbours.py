@@ -124,47 +124,59 @@ def test_every_pair_is_as_likely():
     assert all(abs(f - sessions * p) < 5 * math.sqrt(sessions * p * (1 - p)) for f in found)
 
 
-def opened(hoods: Neighbourhoods, alive: set[str], corrupt: set[str], of: list[str]) -> bool:
-    """Whether a part of the honest survivors comes apart and all its self-masks can be opened."""
-    honest, seen = alive - corrupt, set()
-    for start in of:
-        if start not in honest or start in seen:
-            continue
-        part, todo = {start}, [start]
+def cut(hoods: Neighbourhoods, drawn: random.Random, corrupt: set[str]) -> set[str]:
+    """Who is left where a server calls two stretches of the ring dropped, to cut it in two."""
+    half, count = hoods._half, len(hoods._ring)
+    first = drawn.randrange(count)
+    second = first + half + drawn.randrange(1, count - 2 * half)
+    gone = {hoods._ring[(at + n) % count] for at in (first, second) for n in range(half)}
+    return set(hoods._ring) - (gone - corrupt)
+
+
+def parts(hoods: Neighbourhoods, honest: set[str]) -> list[set[str]]:
+    """The parts into which honest survivors come apart."""
+    found, left = [], set(honest)
+    while left:
+        part = todo = {left.pop()}
         while todo:
-            for other in hoods.neighbours(todo.pop()):
-                if other in honest and other not in part:
-                    part.add(other)
-                    todo.append(other)
-        seen |= part
-        if part != honest and all(
-            len((alive | corrupt).intersection(hoods.holders(site))) >= hoods.threshold
-            for site in part
-        ):
-            return True
-    return False
+            todo = {n for site in todo for n in hoods.neighbours(site)}.intersection(left)
+            left -= todo
+            part = part | todo
+        found.append(part)
+    return found
 
 
-def test_a_server_that_picks_who_drops_out_cuts_nobody_off():
-    """It knows the ring and calls two stretches dropped, as long as a quorum lets it."""
+def is_open(hoods: Neighbourhoods, alive: set[str], part: set[str]) -> bool:
+    """Whether the self-masks of all of a part can be rebuilt: by holders on the list, or corrupt.
+
+    `alive` has the corrupt sites too, whatever the list says of them.
+    """
+    return all(len(alive.intersection(hoods.holders(site))) >= hoods.threshold for site in part)
+
+
+@pytest.mark.parametrize("trial", range(3))
+def test_a_server_that_picks_who_drops_out_opens_no_part(trial):
+    """A thousand sites, a tenth corrupt. It cuts the ring in two, and both parts stay closed."""
+    drawn = random.Random(trial)
+    hoods = ring(1000, bytes([trial]) * 32)
+    corrupt = set(drawn.sample(names(1000), 100))
+    alive = cut(hoods, drawn, corrupt)
+    assert len(alive) > 2 * 1000 / 3
+    found = parts(hoods, alive - corrupt)
+    assert len(found) == 2
+    assert not any(is_open(hoods, alive, part) for part in found)
+
+
+def test_a_lower_threshold_would_open_a_part(monkeypatch):
+    """Planted: who is at a part's end still has the half of its neighbours that is inside."""
     drawn = random.Random(0)
-    for trial in range(20):
-        hoods = ring(100, bytes([trial]) * 32)
-        corrupt = set(drawn.sample(names(100), 10))
-        for _ in range(10):
-            first, second, width = drawn.randrange(100), drawn.randrange(100), 16
-            gone = {hoods._ring[(at + n) % 100] for at in (first, second) for n in range(width)}
-            assert not opened(hoods, set(names(100)) - gone, corrupt, names(100))
-
-
-def test_it_does_where_the_threshold_is_too_low(monkeypatch):
-    """Planted: half of the holders is not enough. Two stretches of k/2 isolate what is between."""
-    hoods = ring(100, assumed=Assumptions(5, 5))
-    half = degree(100, 100, Assumptions(5, 5)).neighbours // 2
-    gone = {hoods._ring[at] for at in (*range(half), *range(half + 5, 2 * half + 5))}
-    assert not opened(hoods, set(names(100)) - gone, set(), names(100))
-    monkeypatch.setattr(hoods, "threshold", 5)
-    assert opened(hoods, set(names(100)) - gone, set(), names(100))
+    hoods = ring(1000)
+    corrupt = set(drawn.sample(names(1000), 100))
+    alive = cut(hoods, drawn, corrupt)
+    monkeypatch.setattr(hoods, "threshold", hoods._half + 1)
+    found = parts(hoods, alive - corrupt)
+    assert len(found) == 2
+    assert any(is_open(hoods, alive, part) for part in found)
 
 
 @pytest.mark.parametrize(
