@@ -19,6 +19,7 @@ POINTS = (
 LOSES_A_CHARGE = ("charged", "during training")
 
 
+@pytest.mark.slow
 def test_a_site_that_is_killed_loses_a_charge_at_worst(tmp_path):
     number = len(POINTS) + 2
     with deployed(tmp_path, number) as running:
