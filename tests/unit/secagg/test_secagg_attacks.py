@@ -204,6 +204,49 @@ def test_honest_partners_kept_from_the_victim():
         refused(SecureSumError, agree, f"{VICTIM}: did not sign that it masked with the same sites")
 
 
+def test_strangers_among_those_who_dealt_survived_or_agreed():
+    """Assumes nothing: who was not there before is not there now, however many are counted."""
+    stranger = "stranger: cannot have"
+    played = Round(context(4)).until(Stage.SHARED)
+    dealt = decode(Dealt, played.requests[VICTIM], "server")
+    lie = replace(dealt, dealers=(*dealt.dealers, "stranger")).encode()
+    refused(
+        SecureSumError, partial(played.sites[VICTIM].mask, lie, played.vectors[VICTIM]), stranger
+    )
+
+    played = Round(context(4)).until(Stage.MASKED)
+    survivors = decode(Survivors, played.requests[VICTIM], "server")
+    lie = replace(survivors, sites=(*survivors.sites, "stranger")).encode()
+    refused(SecureSumError, partial(played.sites[VICTIM].agree, lie), stranger)
+
+    played = Round(context(4)).until(Stage.MASKED)
+    lie = signed({**played.answers(Stage.AGREED), "stranger": Agreement(bytes(64)).encode()})
+    refused(SecureSumError, partial(played.sites[VICTIM].reveal, lie), stranger)
+
+
+def test_too_many_of_the_victims_neighbours_called_dropped():
+    """Assumes what `Assumptions` says: on a ring a quorum may be there and its neighbours not."""
+    played = Round(context(70)).until(Stage.MASKED)
+    hoods = played.server._session.neighbourhoods
+    lost = hoods.neighbours(VICTIM)[: len(hoods.holders(VICTIM)) - hoods.threshold + 1]
+    lie = without(played.requests[VICTIM], *lost)
+    words = f"only {hoods.threshold - 1} sites of the neighbourhood of {VICTIM} survived"
+    refused(SecureSumError, partial(played.sites[VICTIM].agree, lie), words)
+
+
+def test_shares_kept_from_their_holder():
+    """Assumes nothing: the holder says whose it has not, and the sum is the same without."""
+    played = Round(context(4)).until(Stage.SHARED)
+    dealt = decode(Dealt, played.requests[VICTIM], "server")
+    played.requests[VICTIM] = replace(dealt, deals=dealt.deals[1:]).encode()
+    answers = played.answers(Stage.MASKED)
+    assert decode(MaskedInput, answers[VICTIM], VICTIM).complaints == ("site001",)
+    played.take(Stage.MASKED, answers)
+    for stage in (Stage.AGREED, Stage.REVEALED):
+        played.take(stage, played.answers(stage))
+    played.check(played.server.total())
+
+
 def test_a_site_left_out_of_the_survivors_reveals_nothing():
     """Assumes nothing: who is not in the sum has no part in opening it."""
     played = Round(context(4)).until(Stage.MASKED)

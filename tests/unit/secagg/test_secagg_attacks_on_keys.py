@@ -11,6 +11,7 @@ from secagg_example import (
     VICTIM,
     Round,
     advertised,
+    cohort,
     cohort_of,
     context,
     directory,
@@ -20,12 +21,13 @@ from secagg_example import (
 )
 
 from tacit.errors import SecureSumError
-from tacit.secagg.advertisement import Advertisement
+from tacit.secagg.advertisement import Advertisement, Directory
 from tacit.secagg.assumptions import Assumptions
 from tacit.secagg.context import Modulus
+from tacit.secagg.directory import Session
 from tacit.secagg.messages import decode
 from tacit.secagg.site import Site
-from tacit.secagg.statements import keys_statement
+from tacit.secagg.statements import keys_statement, signed_by
 
 
 @pytest.mark.parametrize("field", ["mask_key", "channel_key", "commitment"])
@@ -144,3 +146,36 @@ def test_victim_among_sites_of_the_servers_making():
     refused(
         SecureSumError, lambda: played.sites[VICTIM].share(directory(listed)), "sybil0: is not in"
     )
+
+
+@pytest.mark.parametrize("field", ["mask_key", "channel_key"])
+def test_a_colluder_takes_the_victims_key_for_its_own(field):
+    """Assumes nothing: it could not use it, and a key in two places is refused all the same."""
+    of = context(4)
+    played = Round(of)
+    listed = advertised(played)
+    copied = replace(listed["site003"], **{field: getattr(listed[VICTIM], field)})
+    signature = identity("site003").sign(keys_statement(of, copied))
+    lie = directory({**listed, "site003": replace(copied, signature=signature)})
+    share = partial(played.sites["site001"].share, lie)
+    refused(SecureSumError, share, "site003: has a key that is in the directory twice")
+
+
+def test_a_session_is_of_its_context_and_of_all_advertisements():
+    listed = advertised(Round(context(4)))
+    whole = Directory(tuple(listed.values()))
+    fewer = Directory(tuple(listed.values())[:3])
+    sessions = [
+        Session.of(context(4), whole),
+        Session.of(context(4, round=4), whole),
+        Session.of(context(4), fewer),
+    ]
+    assert len({session.digest for session in sessions}) == 3
+
+
+def test_nobody_signs_for_a_site_that_is_not_in_the_cohort():
+    statement = b"anything"
+    signature = identity("stranger").sign(statement)
+    assert not signed_by(cohort(4), "stranger", signature, statement)
+    assert signed_by(cohort(4), VICTIM, identity(VICTIM).sign(statement), statement)
+    assert not signed_by(cohort(4), VICTIM, signature, statement)

@@ -80,6 +80,15 @@ def test_three_sites_bear_none(stage):
     )
 
 
+def test_masks_of_a_dropped_site_are_rebuilt_from_shares():
+    """One that masked with it does not reveal, so that nobody tells that seed."""
+    gone = {stage: ["site001"] for stage in STAGES[2:4]} | {Stage.REVEALED: ["site001", "site002"]}
+    played = Round(context(7))
+    total = played.total(gone)
+    played.check(total)
+    assert "site002" in total.sites
+
+
 def test_dropouts_of_several_stages_together_are_too_many():
     """Seven sites bear two: three are too many though each stage lost but one."""
     absent = {}
