@@ -5,8 +5,6 @@ from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Final
 
-from scipy.stats import hypergeom
-
 from tacit.errors import ConfigurationError
 from tacit.secagg.wire import digest
 
@@ -21,7 +19,8 @@ class Assumptions:
     Parameters
     ----------
     corrupt_percent
-        At most so many of the cohort's sites work for the server, in percent, below 33.
+        At most so many of the cohort's sites work for the server, in percent, below 33. Which ones
+        is settled before a round's neighbourhoods are drawn.
     dropout_percent
         So many of a round's sites drop out by themselves, in percent, below 33.
     security_bits
@@ -139,6 +138,8 @@ def log2_tail(least: int, population: int, marked: int, drawn: int) -> float:
 
     Drawn without replacement: the hypergeometric tail, minus infinity where it cannot happen.
     """
+    from scipy.stats import hypergeom  # here: it takes a second, and up to 64 sites need none
+
     if least > min(marked, drawn):
         return -math.inf
     return float(hypergeom.logsf(least - 1, population, marked, drawn)) / math.log(2)
