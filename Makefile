@@ -41,6 +41,7 @@ bench: install ## About an hour: what steps, rounds and simulated cohorts cost, 
 	$(bin)/python -m benchmarks.cohort
 	$(bin)/python -m benchmarks.many_sites
 	$(bin)/python -m benchmarks.lora_cohort
+	$(bin)/python -m benchmarks.secagg
 
 soak: install ## An hour or two: decoders fed at random, memory over 300 rounds, 200 faults
 	$(bin)/python -m benchmarks.soak_decoders
