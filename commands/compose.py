@@ -187,9 +187,13 @@ def _instead(key: str, keys: set[str], chosen: DictConfig, known: Options) -> st
         return f"there is no such key: {NOT_DEALT_OUT}"
     if f"{PLACES.get(group)}.{rest}" in keys:
         return f"there is no such key; did you mean '{PLACES[group]}.{rest}'?"
-    for option, path in known.get(group, {}).items():
-        if {key, rest} & set(_keys(yaml.safe_load(path.read_text(encoding="utf-8")), "")):
-            return f"{group}={chosen[group]} has no such key, {group}={option} has"
+    others = [
+        option
+        for option, path in sorted(known.get(group, {}).items())
+        if {key, rest} & set(_keys(yaml.safe_load(path.read_text(encoding="utf-8")), ""))
+    ]
+    if others:
+        return f"{group}={chosen[group]} has no such key, {group}={'|'.join(others)} has"
     parent, _, last = key.rpartition(".")
     siblings = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == parent}
     # Of several keys with one name, the shortest.

@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Final
 
 import grpc
@@ -102,7 +103,7 @@ def watch_service(
             options=OPTIONS,
             maximum_concurrent_rpcs=CALLS,
         )
-        health = HealthServicer()
+        health = _Health()
         add_HealthServicer_to_server(health, server)
         server.add_generic_rpc_handlers((_status_handlers(board, entitled, stopping),))
         credentials = grpc.ssl_server_credentials(
@@ -127,7 +128,9 @@ def watch_service(
             board.wake()
             reporter.join()
             health.enter_graceful_shutdown()
+            health.flush(GRACE)
             server.stop(GRACE).wait()
+            health.end()
 
 
 def _status_handlers(
@@ -169,6 +172,44 @@ def _report_health(board: StatusBoard, health: HealthServicer, stopping: threadi
         word = HealthCheckResponse.NOT_SERVING if failed else HealthCheckResponse.SERVING
         for service in (OVERALL_HEALTH, SERVICE):
             health.set(service, word)
+
+
+class _Health(HealthServicer):
+    """grpc's own, whose lock is free while watchers are told.
+
+    grpc's tells them under its lock, and waits until each has the message; the thread that would
+    see to that wants the lock when a watcher leaves at that moment, and nothing ever ends.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._outbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._teller = threading.Thread(target=self._tell, name="tacit-watch-tell", daemon=True)
+        self._teller.start()
+
+    def Watch(  # noqa: N802 (grpc's name)
+        self, request: Any, context: Any, send_response_callback: Any = None
+    ) -> Any:
+        """Follow a service's health; see `HealthServicer.Watch`."""
+
+        def send(response: Any) -> None:
+            self._outbox.put(lambda: send_response_callback(response))
+
+        return super().Watch(request, context, send)
+
+    def flush(self, seconds: float) -> None:
+        """Wait until what was said so far has been sent, so many seconds at most."""
+        sent = threading.Event()
+        self._outbox.put(sent.set)
+        sent.wait(seconds)
+
+    def end(self) -> None:
+        """End the thread that tells watchers, once it has told the last."""
+        self._outbox.put(None)
+
+    def _tell(self) -> None:
+        while (send := self._outbox.get()) is not None:
+            send()
 
 
 class _Entitlement(grpc.ServerInterceptor):

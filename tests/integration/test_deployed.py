@@ -127,6 +127,7 @@ def test_a_site_that_spends_less_gets_more_noise_and_one_that_refuses_is_left_ou
     assert kinds(run, "screening") == ["opened"]
 
 
+@pytest.mark.slow
 def test_sigterm_ends_both_within_seconds_and_the_same_command_goes_on(deployed, simulated):
     run = deployed(test_data=True, noise_seed=0)
     run.start_server(*WORDS)

@@ -72,6 +72,7 @@ def test_a_coordinator_that_is_killed_loses_no_more_than_a_round(running, point)
     killed_at(running, point)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["history", "checkpoint"])
 def test_a_coordinator_whose_disk_is_full_ends_with_a_line_that_says_so(running, point):
     running.put("server", f"{point}.full")

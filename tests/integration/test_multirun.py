@@ -168,6 +168,7 @@ def test_jobs_share_a_process_and_what_they_load(own: Path, process):
     assert third == single
 
 
+@pytest.mark.slow
 def test_a_job_that_takes_its_process_with_it_does_not_stop_the_others(own: Path, process):
     ended = process(
         *("tacit-simulate", "domain=wards", "--config-dir", own / "own", "-m"),

@@ -65,6 +65,7 @@ def stopped(out, number, after, code=("-m", "simulations.pretrain")):
     return process.returncode, said + rest, err
 
 
+@pytest.mark.slow
 def test_ctrl_c_sigterm_and_kill_and_the_same_command_again(tmp_path, whole, command):
     out = tmp_path / "m.safetensors"
     checkpoint = out.with_suffix(".checkpoint")

@@ -23,6 +23,7 @@ def simulated(path, capsys, *more):
     return results(path)
 
 
+@pytest.mark.slow
 def test_two_supernodes_of_a_stock_superlink(running, tmp_path, capsys, cache):
     running.superlink()
     running.supernode("partition-id=0 num-partitions=2")

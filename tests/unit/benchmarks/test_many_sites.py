@@ -97,6 +97,7 @@ def test_the_plot_is_the_same_for_the_same_figures(tmp_path):
     draw(FOUND[:1], tmp_path / "one.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["stacked", "loop"])
 def test_a_process_is_measured(engine):
     found = measure(4, 4, 3, engine)

@@ -24,7 +24,13 @@ def test_somebodys_folder_adds_options(tmp_path: Path):
     write(tmp_path, "privacy/mine.yaml")
     write(tmp_path, ".git/privacy.yaml")
     found = options(tmp_path)
-    assert set(found["privacy"]) == {"mine", "none", "record"}
+    assert set(found["privacy"]) == {
+        "client_level",
+        "mine",
+        "none",
+        "record",
+        "shared_noise",
+    }
     assert line(found["privacy"]["mine"]) == "Mine."
     assert found.keys() == options().keys()
 
