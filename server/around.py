@@ -1,10 +1,25 @@
-"""Grids around another grid: what one does not change it passes on."""
+"""What Tacit's grids share: how a message is made, and how a grid passes on to another."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
+
+
+class OwnGrid(Grid):
+    """A grid of this process, whose messages are Flower's own."""
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Make a message to a node."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
 
 class GridAround(Grid):

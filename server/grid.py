@@ -3,13 +3,13 @@
 import time
 from collections.abc import Iterable
 
-from flwr.app import Message, RecordDict
-from flwr.serverapp import Grid
+from flwr.app import Message
 
+from server.around import OwnGrid
 from server.superlink import Mailbox, Run
 
 
-class MailGrid(Grid):
+class MailGrid(OwnGrid):
     """A grid whose nodes are the sites that are connected to this process.
 
     A message to a site that is not there, goes away or does not answer in time is left out of the
@@ -27,17 +27,6 @@ class MailGrid(Grid):
     def run(self) -> Run:
         """Flower's description of the run."""
         return self._mailbox.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Make a message to a node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the nodes of the sites that are there."""

@@ -8,7 +8,7 @@ from server.rounds import RunPlan
 from tacit.learning.plan import RoundPlan
 from tacit.privacy.accounting import epsilon, epsilon_by_steps
 from tacit.privacy.events import Event, ExactRelease
-from tacit.privacy.policy import steps_of, with_steps
+from tacit.privacy.policy import in_rounds
 from tacit.runs.results import Round, Timing
 
 NAMED: Final = 40
@@ -22,7 +22,7 @@ def epsilon_tables(plan: RunPlan, delta: float) -> dict[str, list[float]]:
 
 
 def _table(each: RoundPlan, rounds: int, delta: float) -> list[float] | None:
-    (event,) = with_steps(each.event(), rounds * steps_of(each.event()))
+    (event,) = in_rounds(each.event(), rounds)
     if isinstance(event, ExactRelease):
         return None
     return epsilon_by_steps(event, range(event.steps + 1), delta)
@@ -37,7 +37,7 @@ def epsilon_after(plan: RunPlan, rounds: int, delta: float) -> dict[str, float]:
     known: dict[Event, float] = {}
     found = {}
     for site, each in plan.sites.items():
-        (event,) = with_steps(each.event(), min(rounds, plan.rounds) * steps_of(each.event()))
+        (event,) = in_rounds(each.event(), min(rounds, plan.rounds))
         if isinstance(event, ExactRelease):
             continue
         if event not in known:

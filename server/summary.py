@@ -12,7 +12,7 @@ from tacit.models.architecture import head_of
 from tacit.models.trainable import sha256_of
 from tacit.models.weights import save_weights
 from tacit.privacy.accounting import Accountant, epsilon
-from tacit.privacy.events import Event, ExactRelease, Relation, Unit
+from tacit.privacy.events import Event, NoisedSteps, Relation, Unit
 from tacit.privacy.policy import steps_of, with_steps
 from tacit.runs.directory import MODEL
 from tacit.runs.evaluation import Evaluation
@@ -129,8 +129,9 @@ def _privacy(
     if isinstance(chosen, NoPrivacy):
         return None
     spending = {
-        site: _spending(plan, site, events, chosen.delta, plan.epsilons[site])
+        site: _spending(plan, site, event, events, chosen.delta)
         for site, events in spent.items()
+        if isinstance(event := plan.sites[site].event(), NoisedSteps)
     }
     guarantee = Guarantee(
         unit=Unit.RECORD,
@@ -163,17 +164,15 @@ def _privacy(
 
 
 def _spending(
-    plan: RunPlan, site: str, events: Sequence[Event], delta: float, budget: float
+    plan: RunPlan, site: str, event: NoisedSteps, events: Sequence[Event], delta: float
 ) -> SiteSpending:
-    each = plan.sites[site]
-    event = each.event()
     return SiteSpending(
         epsilon=epsilon(events, delta, Accountant(REPORTED)),
-        epsilon_budget=budget,
+        epsilon_budget=plan.epsilons[site],
         steps=sum(steps_of(e) for e in events),
-        sampling_rate=0.0 if isinstance(event, ExactRelease) else event.sampling_rate,
-        noise_multiplier=0.0 if isinstance(event, ExactRelease) else event.noise_multiplier,
-        clipping_norm=each.clipping_norm or 0.0,
+        sampling_rate=event.sampling_rate,
+        noise_multiplier=event.noise_multiplier,
+        clipping_norm=plan.sites[site].clipping_norm or 0.0,
     )
 
 
@@ -185,11 +184,13 @@ def _in_shares(guarantee: Guarantee, plan: RunPlan) -> tuple[Guarantee, ...]:
     alone = {}
     for site, spent in guarantee.sites.items():
         event = plan.sites[site].event_alone()
+        if not isinstance(event, NoisedSteps):
+            continue
         events = with_steps(event, spent.steps)
         alone[site] = replace(
             spent,
             epsilon=epsilon(events, guarantee.delta),
             epsilon_budget=math.inf,
-            noise_multiplier=0.0 if isinstance(event, ExactRelease) else event.noise_multiplier,
+            noise_multiplier=event.noise_multiplier,
         )
     return together, replace(own, sites=alone)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from flwr.app import Context, Message, RecordDict
-from flwr.serverapp import Grid
+from flwr.app import Context, Message
 
+from server.around import OwnGrid
 from simulations.flower import SERVER_NODE, Run, become_server, name_message, site_context
 
 Engine = Callable[[Sequence[tuple[Message, str]]], Sequence[Message | None]]
@@ -18,7 +18,7 @@ def loop_engine(app: Callable[[Message, Context], Message]) -> Engine:
     ]
 
 
-class LocalGrid(Grid):
+class LocalGrid(OwnGrid):
     """A grid whose nodes are sites of this process.
 
     Node ids follow the order of the names, so that they are the same in every run.
@@ -46,17 +46,6 @@ class LocalGrid(Grid):
     def run(self) -> Run:
         """The run's description."""
         return self._run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Make a message to a node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the node of every site."""

@@ -34,7 +34,7 @@ from simulations.simulate import simulate
 from tacit.configuration import read_settings
 from tacit.errors import ConfigurationError, RefusedError
 from tacit.privacy.events import Event
-from tacit.privacy.policy import Reason, steps_of, with_steps
+from tacit.privacy.policy import Reason, in_rounds
 from tacit.runs import directory
 from tacit.settings import Settings, SharedNoisePrivacy
 
@@ -61,7 +61,7 @@ class DistantCohort:
     ) -> Mapping[str, Sequence[Event]]:
         """Give what each site charges when it is asked for every round: the most it can be."""
         return {
-            site: with_steps(plan.sites[site].event(), rounds * steps_of(plan.sites[site].event()))
+            site: in_rounds(plan.sites[site].event(), rounds)
             for site in (plan.sites if sites is None else sites)
         }
 

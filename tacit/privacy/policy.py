@@ -50,6 +50,11 @@ def with_steps(event: Event, steps: int) -> list[Event]:
     return [replace(event, steps=steps) if isinstance(event, NoisedSteps) else event]
 
 
+def in_rounds(event: Event, rounds: int) -> list[Event]:
+    """Write so many rounds of an event as one; no event where there are none."""
+    return with_steps(event, rounds * steps_of(event))
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A run as it is fixed before its first round.
@@ -103,7 +108,7 @@ class Plan:
 
     def events(self) -> list[Event]:
         """Everything the run may release."""
-        return with_steps(self.event, self.rounds * steps_of(self.event))
+        return in_rounds(self.event, self.rounds)
 
     def check_event(self, event: Event) -> None:
         """Refuse a round that is not the plan's: only its steps may differ, and only downward."""

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from whole_run import stopped_after
 
 from commands.entry import run
-from simulations import simulate as simulating
 from simulations.command import _main
 from tacit.errors import ConfigurationError, ExitCode
 from tacit.privacy.accounting import Accountant, epsilon
@@ -56,19 +56,9 @@ def test_both_engines_and_what_the_run_says(tmp_path):
         assert words in page
 
 
-def test_stopped_and_gone_on_with(tmp_path, monkeypatch):
+def test_stopped_and_gone_on_with(tmp_path):
     _, expected = simulated(tmp_path / "whole")
-
-    def stop(*arguments):
-        saved(*arguments)
-        if arguments[2].round == 3:
-            raise KeyboardInterrupt
-
-    saved = simulating.save_checkpoint
-    with monkeypatch.context() as patched:
-        patched.setattr(simulating, "save_checkpoint", stop)
-        with pytest.raises(KeyboardInterrupt):
-            _main([*WORDS, f"run.dir={tmp_path / 'cut'}"])
+    stopped_after(3, [*WORDS, f"run.dir={tmp_path / 'cut'}"])
     assert _main([f"run.resume={tmp_path / 'cut'}"]) == ExitCode.DONE
     found = load_file(tmp_path / "cut" / "model.safetensors")
     for name, value in expected.items():

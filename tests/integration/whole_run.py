@@ -48,6 +48,21 @@ def uninterrupted(path, rounds=ROUNDS, *more):
     return path
 
 
+def stopped_after(number, given):
+    """Call tacit-simulate in this process, and press Ctrl-C once a round has its checkpoint."""
+    saved = simulations.simulate.save_checkpoint
+
+    def stop(*arguments):
+        saved(*arguments)
+        if arguments[2].round == number:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(simulations.simulate, "save_checkpoint", stop)
+        with pytest.raises(KeyboardInterrupt):
+            command._main(given)
+
+
 def call(given, capsys):
     """Call tacit-simulate in this process; gives its exit code and what it said on stderr.
 
