@@ -119,7 +119,8 @@ def serve_sites(size: int, weights: int) -> None:
             Status("large", "large", ROUNDS, (SiteStatus(SITE),), started=time.time())
         )
         joining = _joining(settings, domain.card, link, board, own.path / "plan.json")
-        rounds_left(own, prepared, joining, ServerSettings(Path("trial/server"), wait=600.0), board)
+        served = ServerSettings(Path("trial/server"), wait=600.0)
+        rounds_left(own, prepared, joining, served, board, identities={})
         joining.end("large")
 
 

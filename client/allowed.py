@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from tacit.errors import RefusedError
+from tacit.learning.plan import RoundPlan
 from tacit.messages import Terms
+from tacit.privacy.events import Unit
 from tacit.privacy.policy import Reason
 
 
@@ -21,6 +23,13 @@ class Allowed:
         Models by that hash, and strategies by name; None for any.
     others
         Other sites among whose updates a secure sum must hide this one's; 0 where none is needed.
+    colluders
+        Sites whose share of a noise that is made together is not counted on; whoever looks at a sum
+        knows its own.
+    trusts_coordinator
+        Whether whole clients may be protected by noise that the coordinator adds.
+    in_the_open
+        Whether what is meant for a sum may be sent as it is: where one machine holds all sites.
     """
 
     domain: str
@@ -28,6 +37,9 @@ class Allowed:
     models: frozenset[str] | None = None
     strategies: frozenset[str] | None = None
     others: int = 0
+    colluders: int = 1
+    trusts_coordinator: bool = False
+    in_the_open: bool = False
 
     def check(self, terms: Terms) -> None:
         """Refuse what is not allowed.
@@ -58,6 +70,47 @@ class Allowed:
                 Reason.SECURE_AGGREGATION_REQUIRED,
                 f"secure_aggregation={self.others}: the run hides an update among {terms.others} "
                 "others",
+            )
+
+    def check_plan(self, terms: Terms, plan: RoundPlan) -> None:
+        """Refuse a plan whose noise somebody adds on whom this site does not count.
+
+        Raises
+        ------
+        RefusedError
+            With the reason.
+        """
+        if self.in_the_open:
+            return
+        if plan.share is None:
+            if plan.unit is Unit.CLIENT and not self.trusts_coordinator:
+                raise RefusedError(
+                    Reason.NOISE_TOO_LOW,
+                    "the coordinator would add the noise, and this site's experiment does not say "
+                    "privacy=client_level privacy.noise=coordinator",
+                )
+            return
+        counted = terms.others + 1 - self.colluders
+        if plan.share.honest > counted:
+            raise RefusedError(
+                Reason.SECURE_AGGREGATION_REQUIRED,
+                f"the plan counts on {plan.share.honest} sites' shares of noise, and in sums of "
+                f"{terms.others + 1} with limits.colluders={self.colluders} this site counts on "
+                f"{max(0, counted)}",
+            )
+
+    def check_seen(self, plan: RoundPlan) -> None:
+        """Refuse a request whose reply would be seen by itself where only a sum may be.
+
+        Raises
+        ------
+        RefusedError
+            With `Reason.SECURE_AGGREGATION_REQUIRED`.
+        """
+        if self.others or (plan.share is not None and not self.in_the_open):
+            raise RefusedError(
+                Reason.SECURE_AGGREGATION_REQUIRED,
+                "a request is for this site's part by itself, and only a sum may be seen here",
             )
 
     def check_model(self, asked: str) -> None:

@@ -9,9 +9,9 @@ from flwr.app import Context, Message, MessageType
 from flwr.clientapp import ClientApp
 
 from client import door
-from client.site import Site, admit, end, introduce, learn, release, reserve
+from client.site import Site, admit, end, introduce, learn, release, reserve, secure
 from tacit.errors import RefusedError
-from tacit.messages import END, ENROL, RESERVE
+from tacit.messages import END, ENROL, RESERVE, SECURE
 from tacit.privacy.policy import Reason
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,10 @@ FAULTS = (
 
 
 ANSWERED: Final = frozenset(
-    {MessageType.TRAIN, *(f"{MessageType.QUERY}.{action}" for action in (ENROL, RESERVE, END))}
+    {
+        MessageType.TRAIN,
+        *(f"{MessageType.QUERY}.{action}" for action in (ENROL, RESERVE, SECURE, END)),
+    }
 )
 """Types of messages that a site answers."""
 
@@ -59,17 +62,19 @@ def build_client_app(site_of: Callable[[Context], Site]) -> ClientApp:
     app = _SiteApp()
 
     def answer(
-        work: Callable[[Site, Message], Message], done: str
+        work: Callable[[Site, Message], Message], done: str = ""
     ) -> Callable[[Message, Context], Message]:
         def worked(site: Site, message: Message) -> Message:
             reply = work(site, message)
-            log.info("%s", done)
+            if done:
+                log.info("%s", done)
             return reply
 
         return lambda message, context: guarded(message, lambda: worked(site_of(context), message))
 
     app.query(ENROL)(answer(introduce, "invited to a run"))
     app.query(RESERVE)(answer(reserve, "the run is reserved in the ledger"))
+    app.query(SECURE)(answer(secure))
     app.query(END)(answer(end, "the run is closed"))
     app.train()(answer(_train, "a round is done: its charge and its reply are in the ledger"))
     return app

@@ -5,7 +5,6 @@ import shutil
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPSConnection
@@ -18,22 +17,24 @@ from rich.text import Text
 
 from client.ledger_home import check_there, place_of
 from client.resident import open_bundle
-from client.setup import allowed_by, own_model, policy_of, record_privacy
+from client.setup import allowed_by, own_model, policy_of, site_privacy
+from client.site import stated_limits
 from client.site_file import SiteFile
+from strategies.build import build_strategy, proximal_mu
 from tacit.components import make
 from tacit.domains.domain import Domain, site_data
 from tacit.errors import ConfigurationError, ExitCode, InputError, TacitError
 from tacit.experiment import Prepared
 from tacit.logs import one_line
 from tacit.messages import Terms
+from tacit.plans import site_plans
 from tacit.privacy.accounting import epsilon
-from tacit.privacy.calibration import noise_multiplier
-from tacit.privacy.events import GaussianSteps, Relation, Unit
+from tacit.privacy.events import NoisedSteps, Unit
 from tacit.privacy.ledger import Ledger
 from tacit.privacy.ledger_summary import summarise
 from tacit.privacy.ledger_view import LedgerView, read_ledger
-from tacit.privacy.policy import Plan
-from tacit.settings import Settings
+from tacit.privacy.policy import Plan, in_rounds
+from tacit.settings import RecordPrivacy, SecureAggregation, Settings, protected
 from tacit.trust.bundle import CA, warnings
 from tacit.trust.certificates import load_authority
 
@@ -122,33 +123,46 @@ class _Check:
         domain = _needed(self._domain, "data")
         self._prepared = prepared = own_model(self._file, self._settings, domain)
         yield f"model {prepared.model_sha256}"
-        terms = Terms(domain.card.name, prepared.model_sha256, self._settings.strategy.name)
+        others = len(domain.declared_sizes) - 1
+        terms = Terms(domain.card.name, prepared.model_sha256, self._settings.strategy.name, others)
         allowed_by(self._file, prepared).check(terms)
 
     def cost(self) -> Lines:
         """Say what the experiment would cost here, by the site's own numbers."""
         prepared, policy = _needed(self._prepared, "model"), self._policy
-        privacy, training = record_privacy(self._settings), self._settings.training
-        size = self._declared(prepared)
-        batch = size if training.batch_size == "full" else min(training.batch_size, size)
-        # The coordinator plans within what each site says that it allows.
-        budget = min(privacy.epsilon, policy.epsilon_per_run)
-        steps = training.rounds * training.local_steps
-        enough = noise_multiplier(
-            budget, privacy.delta, batch / size, steps, cache=prepared.cache / "noise"
-        )
-        sigma = max(enough, policy.least_noise_multiplier)
-        each = GaussianSteps(sigma, batch / size, training.local_steps, privacy.clipping_norm)
-        spent = epsilon([replace(each, steps=steps)], privacy.delta)
+        privacy = site_privacy(self._settings)
+        self._check_delta(prepared)
+        limits = stated_limits(policy, predictable=self._file.noise_seed is not None)
+        own = site_plans(
+            prepared.declared_sizes,
+            self._settings.training,
+            privacy,
+            mu=proximal_mu(build_strategy(self._settings.strategy)),
+            cache=prepared.cache,
+            dimension=prepared.trained,
+            # The coordinator plans within what each site says that it allows.
+            limits={self._file.name: limits},
+            secure=self._settings.secure_aggregation is SecureAggregation.REQUIRED,
+        )[self._file.name]
+        event, rounds = own.event(), self._settings.training.rounds
+        spent = epsilon(in_rounds(event, rounds), privacy.delta)
+        sigma = event.noise_multiplier if isinstance(event, NoisedSteps) else 0.0
         yield (
-            f"{training.rounds} rounds would cost ε = {spent:.4g} at δ = {privacy.delta:g}, with "
-            f"σ = {sigma:.4g}; allowed per run: ε = {policy.epsilon_per_run:g} at δ = "
-            f"{policy.delta_per_run:g}"
+            f"{rounds} rounds would cost ε = {spent:.4g} at δ = {privacy.delta:g}, with "
+            f"σ = {sigma:.4g}; allowed per run: ε = {policy.epsilon_per_run:g} at "
+            f"δ = {policy.delta_per_run:g}"
         )
-        if privacy.epsilon > budget:
+        if own.share is not None:
+            alone = epsilon(in_rounds(own.event_alone(), rounds), privacy.delta)
+            yield (
+                f"that counts on {own.share.honest} sites' noise; by this site's own alone it "
+                f"would be ε = {alone:.4g}, and {policy.epsilon_alone:g} is allowed"
+            )
+        budget = privacy.epsilon
+        if isinstance(privacy, RecordPrivacy) and privacy.epsilon > policy.epsilon_per_run:
+            budget = policy.epsilon_per_run
             yield f"the experiment allows ε = {privacy.epsilon:g}: here it has more noise"
-        predictable = self._file.noise_seed is not None
-        plan = Plan("check", each, training.rounds, budget, privacy.delta, predictable)
+        plan = Plan("check", event, rounds, budget, privacy.delta, limits.predictable)
         policy.check_plan(plan)
         self._plan = plan
 
@@ -170,11 +184,12 @@ class _Check:
                     view.backup(copy)
             else:
                 yield f"{place.ledger} is not there: it begins with the first run"
+            unit, relation = protected(self._settings.privacy)
             with Ledger.open(
                 copy,
                 data_set=file.data_set,
-                unit=Unit.RECORD,
-                relation=Relation.ADD_OR_REMOVE_ONE,
+                unit=unit,
+                relation=relation,
                 delta=file.limits.lifetime_delta,
                 head_path=head,
             ) as ledger:
@@ -187,14 +202,16 @@ class _Check:
     def connection(self) -> Lines:
         yield from _connection(self._file)
 
-    def _declared(self, prepared: Prepared) -> int:
-        """Return the public number of rows, for which each δ must be small enough."""
+    def _check_delta(self, prepared: Prepared) -> None:
+        """Refuse a δ that is too large for the public number of units."""
         key = f"domain.declared_sizes.{self._file.name}"
         size = prepared.declared_sizes.get(self._file.name)
         if not isinstance(size, int) or size < 1:
             raise ConfigurationError(f"{key}={size}: a site declares at least 1 row")
+        if protected(self._settings.privacy)[0] is not Unit.RECORD:
+            return
         for name, delta in (
-            ("privacy.delta", record_privacy(self._settings).delta),
+            ("privacy.delta", site_privacy(self._settings).delta),
             ("limits.lifetime_delta", self._file.limits.lifetime_delta),
         ):
             if delta > 1 / size:
@@ -202,7 +219,6 @@ class _Check:
                     f"{name}={delta:g} is larger than one over {key} ({size}): it would allow one "
                     f"of the records to be published. Use at most {1 / (10 * size):.0e}"
                 )
-        return size
 
     def _check_ledger(self, view: LedgerView) -> None:
         limits = self._file.limits

@@ -3,8 +3,8 @@
 What was learnt from data leaves together with the privacy event that pays for it and the charge
 that is on disk; without them there is no such reply. Where the ledger keeps replies it is a pure
 function of the packed bytes that are kept, so a repeated message gets the same bytes. The other
-replies, to introduce the site, to confirm a reservation and to refuse, hold nothing that depends on
-data.
+replies, to introduce the site, to confirm a reservation, to prepare or open a secure sum and to
+refuse, hold nothing that depends on data.
 """
 
 import json
@@ -18,7 +18,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDic
 from strategies.live import NUMPY
 from strategies.records import to_record
 from tacit.errors import RefusedError
-from tacit.messages import ARRAYS, LEDGER, SITE, Limits
+from tacit.messages import ARRAYS, LEDGER, SECURE, SITE, Limits
 from tacit.models.trainable import Weights
 from tacit.privacy.book import Charge
 from tacit.privacy.chain import Receipt
@@ -87,6 +87,14 @@ def confirm(message: Message, receipt: Receipt) -> Message:
     """Confirm that a run is reserved: count and head of the ledger, which hold no data."""
     record = ConfigRecord({"count": receipt.count, "head": receipt.head})
     return Message(RecordDict({LEDGER: record}), reply_to=message)
+
+
+def secure(message: Message, content: bytes) -> Message:
+    """Say this site's part in a stage of a secure sum: keys, signatures and shares of secrets.
+
+    What it helps to open is a sum whose part of this site left with its charge.
+    """
+    return Message(RecordDict({SECURE: ConfigRecord({"content": content})}), reply_to=message)
 
 
 def refuse(message: Message, reason: str) -> Message:

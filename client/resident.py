@@ -10,14 +10,15 @@ from client import door
 from client.app import build_client_app
 from client.fleet import serve
 from client.ledger_home import open_ledger
+from client.secure import SecureSums
 from client.setup import make_site, take_stock
 from client.site_file import SiteFile
 from tacit.errors import ConfigurationError, InputError
 from tacit.logs import set_up
-from tacit.privacy.events import Relation, Unit
 from tacit.privacy.policy import Reason
-from tacit.settings import Settings
+from tacit.settings import Settings, protected
 from tacit.trust.bundle import SiteBundle, load_site_bundle, warnings
+from tacit.trust.validity import utc_now
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +31,17 @@ def stay(file: SiteFile, settings: Settings) -> None:
         log.warning("%s", sentence)
     holdings = take_stock(file, settings)
     log.info("ready for %s with model %s", holdings.card.name, holdings.prepared.model_sha256)
+    unit, relation = protected(settings.privacy)
     with open_ledger(
         file.ledger,
         file.data_set,
-        unit=Unit.RECORD,
-        relation=Relation.ADD_OR_REMOVE_ONE,
+        unit=unit,
+        relation=relation,
         delta=file.limits.lifetime_delta,
     ) as ledger:
-        site = make_site(file, holdings, ledger)
+        identities = {m.name: m.identity for m in bundle.roster.valid(utc_now())}
+        sums = SecureSums(file.name, bundle.identity, identities)
+        site = make_site(file, holdings, ledger, sums)
         serve(
             address=file.address,
             ca=bundle.ca,

@@ -7,6 +7,7 @@ from typing import Final
 import torch
 
 from client.allowed import Allowed
+from client.secure import SecureSums
 from client.site import Site, seeded_streams, system_streams
 from client.site_file import SiteFile
 from tacit.components import make
@@ -15,7 +16,13 @@ from tacit.errors import ConfigurationError
 from tacit.experiment import Prepared, prepare_model
 from tacit.privacy.ledger import Ledger
 from tacit.privacy.policy import Policy
-from tacit.settings import RecordPrivacy, Settings
+from tacit.settings import (
+    ClientPrivacy,
+    NoPrivacy,
+    RecordPrivacy,
+    Settings,
+    SharedNoisePrivacy,
+)
 
 NOT_AT_A_SITE: Final = {
     "run": "the coordinator keeps the run",
@@ -89,7 +96,7 @@ def own_model(
     InputError
         Model, device or weights cannot be used.
     """
-    record_privacy(settings)
+    site_privacy(settings)
     prepared = prepare_model(settings, domain, on_pretraining)
     device = prepared.compute.device
     if device.type == "cuda":
@@ -104,7 +111,7 @@ def own_model(
     return prepared
 
 
-def record_privacy(settings: Settings) -> RecordPrivacy:
+def site_privacy(settings: Settings) -> RecordPrivacy | SharedNoisePrivacy | ClientPrivacy:
     """Return the privacy that the site's experiment has.
 
     Raises
@@ -112,15 +119,16 @@ def record_privacy(settings: Settings) -> RecordPrivacy:
     ConfigurationError
         It has none.
     """
-    if not isinstance(settings.privacy, RecordPrivacy):
+    if isinstance(settings.privacy, NoPrivacy):
         raise ConfigurationError(
-            f"experiment: privacy={settings.privacy.kind}: a site releases nothing exact: use "
-            "privacy=record"
+            "experiment: privacy=none: a site releases nothing exact: use privacy=record"
         )
     return settings.privacy
 
 
-def make_site(file: SiteFile, holdings: Holdings, ledger: Ledger) -> Site:
+def make_site(
+    file: SiteFile, holdings: Holdings, ledger: Ledger, sums: SecureSums | None = None
+) -> Site:
     """Return the site that answers the coordinator."""
     seed = file.noise_seed
     return Site(
@@ -133,18 +141,21 @@ def make_site(file: SiteFile, holdings: Holdings, ledger: Ledger) -> Site:
         streams=system_streams() if seed is None else seeded_streams(seed, file.name),
         predictable=seed is not None,
         compute=holdings.prepared.compute,
+        sums=sums,
     )
 
 
 def allowed_by(file: SiteFile, prepared: Prepared) -> Allowed:
     """Return what runs of the site may be about."""
-    limits = file.limits
+    limits, privacy = file.limits, prepared.settings.privacy
     return Allowed(
         domain=prepared.card.name,
         model=prepared.model_sha256,
         models=None if limits.models == "any" else frozenset(limits.models),
         strategies=None if limits.strategies == "any" else frozenset(limits.strategies),
         others=0 if file.secure_aggregation == "off" else file.secure_aggregation,
+        colluders=limits.colluders,
+        trusts_coordinator=isinstance(privacy, ClientPrivacy) and not privacy.in_shares,
     )
 
 
@@ -159,6 +170,7 @@ def policy_of(file: SiteFile) -> Policy:
         most_rounds=limits.most_rounds,
         require_privacy=not file.test_data,
         test_data=file.test_data,
+        epsilon_alone=limits.epsilon_alone_per_run or 0.0,
     )
 
 

@@ -2,35 +2,41 @@
 
 ``introduce`` and ``reserve`` once, then for each round ``admit`` (policy and durable charge) →
 ``learn`` → ``release`` (through the door); ``end`` gives back what was reserved and never began.
+Where the server is to see a sum only, ``secure`` does the stages before and after.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+import numpy as np
+from flwr.app import ConfigRecord, Message, RecordDict
 from torch import nn
 
 from client import door
 from client.allowed import Allowed
+from client.arrived import Arrived, arrived, needed
+from client.secure import SecureSums
 from client.task import Streams, Task, train_alone
-from strategies.records import Record, from_record, record_in
+from strategies.records import record_in
 from tacit.domains.domain import Examples
-from tacit.errors import ConfigurationError, ModelError, RefusedError
+from tacit.errors import ConfigurationError, ModelError, RefusedError, SecureSumError
 from tacit.learning.local import Compute
+from tacit.learning.parts import update_part
 from tacit.learning.update import clipped_update, moved
 from tacit.messages import (
-    ARRAYS,
     CONFIG,
+    SECURE,
+    SUM,
     Limits,
     RunRequest,
+    SecureRequest,
     Terms,
     TrainRequest,
-    request_hash,
 )
-from tacit.models.trainable import Weights, check_trainable, sha256_of
+from tacit.models.trainable import Weights
 from tacit.privacy.book import Charge
-from tacit.privacy.events import Event, ExactRelease
+from tacit.privacy.events import ExactRelease
 from tacit.privacy.policy import Plan, Policy, Reason, steps_of
 from tacit.privacy.randomness import Stream
 from tacit.privacy.spending import Spending
@@ -58,6 +64,8 @@ class Site:
         Whether somebody could compute them: then no ε is finite in truth.
     compute
         Device, precision and microbatches.
+    sums
+        Its secure sums; None where it takes part in none.
     """
 
     name: str
@@ -69,15 +77,23 @@ class Site:
     streams: Streams
     predictable: bool
     compute: Compute
+    sums: SecureSums | None = None
+
+    def secure_sums(self) -> SecureSums:
+        """Return its secure sums, or refuse."""
+        if self.sums is None:
+            raise SecureSumError(f"site {self.name}: takes part in no secure sum")
+        return self.sums
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request that the site has charged for."""
+    """A request that the site has charged for; `dealt` is the secure sum's, where there is one."""
 
     request: TrainRequest
     weights: Weights
     charge: Charge
+    dealt: bytes = b""
 
 
 def introduce(site: Site, message: Message) -> Message:
@@ -94,15 +110,19 @@ def introduce(site: Site, message: Message) -> Message:
         except ConfigurationError as error:
             raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
         site.allowed.check(terms)
-    policy = site.policy
-    limits = Limits(
+    limits = stated_limits(site.policy, predictable=site.predictable)
+    return door.introduce(message, site.name, limits)
+
+
+def stated_limits(policy: Policy, *, predictable: bool) -> Limits:
+    """Return what a site states of its policy."""
+    return Limits(
         policy.epsilon_per_run,
         policy.delta_per_run,
         policy.least_noise_multiplier,
         policy.most_rounds or 0,
-        site.predictable,
+        predictable,
     )
-    return door.introduce(message, site.name, limits)
 
 
 def end(site: Site, message: Message) -> Message:
@@ -132,7 +152,7 @@ def reserve(site: Site, message: Message) -> Message:
         With a reason from the closed list; nothing was set aside.
     """
     try:
-        request = RunRequest.from_config(dict(_there(message.content, CONFIG, ConfigRecord)))
+        request = RunRequest.from_config(dict(needed(message.content, CONFIG, ConfigRecord)))
         event = request.plan.event()
         plan = Plan(
             run=request.run,
@@ -145,63 +165,25 @@ def reserve(site: Site, message: Message) -> Message:
     except (ConfigurationError, KeyError, ValueError) as error:
         raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
     site.allowed.check(request.terms)
+    site.allowed.check_plan(request.terms, request.plan)
     site.ledger.reserve(plan, site.policy)
     return door.confirm(message, site.ledger.receipt())
 
 
-class Arrays:
-    """Weights as they came: read, hashed and held against a model once.
-
-    Parameters
-    ----------
-    record
-        Of the message.
+def secure(site: Site, message: Message) -> Message:
+    """Do a stage of a secure sum.
 
     Raises
     ------
-    ValueError, TypeError
-        It cannot be read.
+    RefusedError
+        With a reason from the closed list.
     """
-
-    def __init__(self, record: ArrayRecord) -> None:
-        self.weights = from_record(record)
-        self.sha256 = sha256_of(self.weights)
-        self.nbytes = sum(array.nbytes for array in self.weights.values())
-        self._fits: nn.Module | None = None
-
-    def check(self, model: nn.Module) -> None:
-        """Refuse weights that are not this model's; ModelError says why."""
-        if model is not self._fits:
-            check_trainable(model, self.weights)
-            self._fits = model
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A request as it came.
-
-    `key` is the hash of all it asks and of the weights it came with: a repeated request has the
-    same.
-    """
-
-    request: TrainRequest
-    event: Event
-    key: str
-    arrays: Arrays
-
-
-def arrived(content: RecordDict, read: Callable[[ArrayRecord], Arrays] = Arrays) -> Arrived:
-    """Read a request.
-
-    Raises
-    ------
-    ConfigurationError, KeyError, ValueError, TypeError
-        It cannot be read.
-    """
-    config = _there(content, CONFIG, ConfigRecord)
-    request = TrainRequest.from_config(dict(config))
-    arrays = read(_there(content, ARRAYS, ArrayRecord))
-    return Arrived(request, request.plan.event(), request_hash(config, arrays.sha256), arrays)
+    try:
+        config = needed(message.content, SECURE, ConfigRecord)
+        request = SecureRequest.from_config(dict(config))
+    except (ConfigurationError, KeyError) as error:
+        raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
+    return door.secure(message, site.secure_sums().answer(request, site.allowed))
 
 
 def admit(
@@ -239,13 +221,17 @@ def admit(
         came.arrays.check(site.model)
     except ModelError as error:
         raise RefusedError(Reason.MODEL_DIFFERS, f"site {site.name}: {error}") from error
+    if request.secure:
+        site.secure_sums().ready(request, came.arrays.sha256, came.dealt, site.allowed)
+    else:
+        site.allowed.check_seen(request.plan)
     site.ledger.check_room(came.arrays.nbytes)
     charge = site.ledger.charge(request.run, came.key, came.event, site.policy)
-    return Admitted(request, came.arrays.weights, charge)
+    return Admitted(request, came.arrays.weights, charge, came.dealt)
 
 
 def learn(site: Site, admitted: Admitted) -> Weights:
-    """Train the site's model for one round and return its trainable weights.
+    """Train the site's model for one round and return what may leave of it.
 
     A stop from outside (Ctrl-C, SIGTERM) settles the charge down to the steps that had begun:
     nothing was handed to the transport, and the cause is public.
@@ -258,19 +244,39 @@ def learn(site: Site, admitted: Admitted) -> Weights:
 
     try:
         learnt = train_alone(site.model, task_of(site, admitted), site.compute, count)
-        return bounded(admitted, learnt)
+        return leaving(site, admitted, learnt)
     except (KeyboardInterrupt, SystemExit):
         settle(site, admitted, begun)
         raise
 
 
-def bounded(admitted: Admitted, learnt: Weights) -> Weights:
-    """Return what may leave of what was learnt: where the client is the unit, a clipped update."""
-    plan = admitted.request.plan
-    if not plan.clips_update or plan.clipping_norm is None:
-        return learnt
-    start = admitted.weights
-    return moved(start, clipped_update(learnt, start, plan.clipping_norm))
+def leaving(site: Site, admitted: Admitted, learnt: Weights) -> Weights:
+    """Return what may leave of what was learnt: where the client is the unit, a clipped update.
+
+    Where the round is summed it is the site's part of the sum, in a secure one under its masks.
+    """
+    request, start = admitted.request, admitted.weights
+    plan = request.plan
+    if plan.part is None:
+        if not plan.clips_update:
+            return learnt
+        return moved(start, clipped_update(learnt, start, plan.unit_norm))
+    vector = (
+        learnt[SUM]
+        if plan.sums_gradients
+        else update_part(
+            learnt,
+            start,
+            plan,
+            plan.part,
+            rounding=site.streams(request.round, "rounding"),
+            noise=site.streams(request.round, "noise"),
+        )
+    )
+    if not request.secure:
+        return {SUM: vector}
+    masked = site.secure_sums().masked(request, admitted.dealt, vector)
+    return {SUM: np.frombuffer(masked, np.uint8)}
 
 
 def task_of(site: Site, admitted: Admitted) -> Task:
@@ -290,13 +296,6 @@ def release(site: Site, message: Message, admitted: Admitted, weights: Weights) 
     """Hand the weights to the door with the charge that pays for them."""
     leaving = door.Release(weights, admitted.charge, site.ledger.receipt())
     return door.release(site.ledger, message, leaving)
-
-
-def _there(content: RecordDict, key: str, kind: type[Record]) -> Record:
-    found = record_in(content, key, kind)
-    if found is None:
-        raise KeyError(f"a request has no {key}")
-    return found
 
 
 def seeded_streams(seed: int, site: str) -> Streams:

@@ -65,6 +65,11 @@ class SiteLimits:
         The most that everything ever released from the data set may cost.
     least_noise_multiplier
         Smallest noise, as a multiple of the clipping norm.
+    epsilon_alone_per_run
+        The most that one run with noise in shares may cost should every other site give its share
+        away; None to take part in none.
+    colluders
+        Sites whose share of such noise is not counted on.
     most_rounds
         Most rounds of a run; None for any number.
     models
@@ -80,6 +85,8 @@ class SiteLimits:
     lifetime_delta: Share
     least_noise_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)] = 0.0
     most_rounds: Count | None = None
+    epsilon_alone_per_run: Positive | None = None
+    colluders: Annotated[int, Field(ge=0, strict=True)] = 1
     models: Names = "any"
     strategies: Names = "any"
 

@@ -59,12 +59,14 @@ def train_alone(
         Called with the number of steps begun, before each step touches data.
     """
     load_trainable(model, task.weights)
-    if task.plan.share is not None:
+    plan = task.plan
+    if plan.sums_gradients and plan.part is not None and plan.share is not None:
         part = noised_sum(
             model,
             task.data,
-            task.plan,
-            task.plan.share,
+            plan,
+            plan.part,
+            plan.share,
             coins=task.streams(task.round, "coins"),
             noise=task.streams(task.round, "noise"),
             rounding=task.streams(task.round, "rounding"),
@@ -76,7 +78,7 @@ def train_alone(
     train_round(
         model,
         task.data,
-        task.plan,
+        plan,
         coins=task.streams(task.round, "coins"),
         noise=task.streams(task.round, "noise"),
         layers=task.streams(task.round, "layers"),

@@ -7,6 +7,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 
 from server.rounds import RoundOutcome, RunPlan, State, run_rounds
+from server.secure import Secured
 from tacit.privacy.randomness import Stream
 
 
@@ -18,12 +19,13 @@ def build_server_app(
     on_round: Callable[[State, RoundOutcome], None],
     who: Callable[[int], tuple[RunPlan, Mapping[int, str]]] | None = None,
     noise: Callable[[int], Stream] = lambda number: Stream.from_system(),
+    secured: Secured | None = None,
 ) -> ServerApp:
     """Return an app whose main runs the rounds that are left; see `run_rounds`."""
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        run_rounds(grid, strategy, plan, names, start, on_round, who, noise)
+        run_rounds(grid, strategy, plan, names, start, on_round, who, noise, secured)
 
     return app

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from server.deployed_settings import ServerSettings
 from server.history import epsilon_after
 from server.joining import Joining
 from server.rounds import RoundOutcome, RunPlan, State, run_rounds
+from server.secure import Secured
 from server.status import Phase, StatusBoard
 from strategies.build import build_strategy
 from tacit.errors import TooFewSitesError
@@ -21,7 +23,7 @@ from tacit.privacy.policy import Reason
 from tacit.runs import directory
 from tacit.runs.directory import RunDirectory
 from tacit.runs.results import Round
-from tacit.settings import RecordPrivacy
+from tacit.settings import NoPrivacy
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +64,16 @@ def rounds_left(
     joining: Joining,
     settings: ServerSettings,
     board: StatusBoard,
+    identities: Mapping[str, bytes],
 ) -> tuple[State, list[str]]:
     """Do the rounds that are left; when too many sites are lost, wait for them and try again.
 
     Where the run stands, the checkpoint says: nobody else holds those weights for its whole length.
+
+    Parameters
+    ----------
+    identities
+        The sites' public keys, for secure sums.
 
     Raises
     ------
@@ -75,9 +83,12 @@ def rounds_left(
     strategy = build_strategy(prepared.settings.strategy)
     run, latest = load_checkpoint(own.path / directory.CHECKPOINT)
     # A round that was asked and then lost may have been charged: in this process, or in one before.
-    lost = sittings(own.path) - 1
+    sitting = sittings(own.path)
+    lost = sitting - 1
+    # Sites may have taken part in sums with a process before this one.
+    secured = Secured(identities, count((sitting << 32) + 1))
     privacy = prepared.settings.privacy
-    delta = privacy.delta if isinstance(privacy, RecordPrivacy) else 0.0
+    delta = 0.0 if isinstance(privacy, NoPrivacy) else privacy.delta
 
     def who() -> tuple[RunPlan, Mapping[int, str]]:
         joining.welcome()
@@ -118,7 +129,16 @@ def rounds_left(
         joining.gather(settings.wait)
         try:
             plan, names = who()
-            run_rounds(joining.grid, strategy, plan, names, latest, record, lambda number: who())
+            run_rounds(
+                joining.grid,
+                strategy,
+                plan,
+                names,
+                latest,
+                record,
+                lambda number: who(),
+                secured=secured,
+            )
         except TooFewSitesError as error:
             if error.reasons and set(error.reasons.values()) <= USED_UP and latest.round:
                 return latest, [

@@ -20,7 +20,7 @@ from server.history import timing
 from server.joining import Joining
 from server.kept_plan import PLAN, read_plan, write_plan
 from server.link import Link, superlink
-from server.planning import check_sizes, plan_run
+from server.planning import ON_FROM, check_sizes, plan_run, sums_securely
 from server.rounds import RunPlan, State
 from server.status import Phase, SiteStatus, Status, StatusBoard
 from server.summary import summarise
@@ -31,7 +31,7 @@ from tacit.components import make
 from tacit.domains.domain import Card, Domain
 from tacit.errors import ConfigurationError, ModelError, RunDirectoryError, TrustError
 from tacit.experiment import Prepared, prepare_model
-from tacit.messages import Limits, Terms
+from tacit.messages import Limits
 from tacit.models.trainable import trainable_weights
 from tacit.privacy.events import Event
 from tacit.privacy.policy import steps_of, with_steps
@@ -40,12 +40,16 @@ from tacit.runs.directory import RunDirectory, claim, read_config
 from tacit.runs.evaluation import DIRECTIONS, Evaluation, evaluation
 from tacit.runs.report import write_report
 from tacit.runs.results import Results, read, read_history, write
-from tacit.settings import ClientPrivacy, RecordPrivacy, Settings, SharedNoisePrivacy
+from tacit.settings import NoPrivacy, Settings
 from tacit.trust.bundle import ServerBundle, load_server_bundle, warnings
 from tacit.trust.validity import utc_now
 
 log = logging.getLogger(__name__)
 
+THREE: Final = (
+    "a secure sum of three sites bears nobody missing in a round, and counts on no site working "
+    "with the coordinator: were one, only one other would hide what each sends"
+)
 NOT_MEASURED: Final = "a deployed site releases no measurement of its own rows"
 
 
@@ -112,7 +116,9 @@ def deploy(
             log.info("run %s; sites at port %d, watchers at port %d", run, link.port, watch_port)
             joining = _joining(path, prepared, sites, run, link, board)
             try:
-                state, notes = rounds_left(directory_, prepared, joining, own, board)
+                state, notes = rounds_left(
+                    directory_, prepared, joining, own, board, _identities(bundle)
+                )
             except (KeyboardInterrupt, SystemExit):
                 log.info("stopped after round %d; the same command goes on", board.status.round)
                 raise
@@ -148,18 +154,7 @@ def _check_same(path: Path, config: Mapping[str, Any]) -> None:
 
 def _sites(bundle: ServerBundle, domain: Domain, settings: Settings) -> dict[str, int]:
     """Return the declared sizes of the sites that may take part."""
-    if isinstance(settings.privacy, SharedNoisePrivacy):
-        raise ConfigurationError(
-            "privacy=shared_noise: shares protect a site where only their secure sum is seen, and "
-            "deployed sites have none yet: use privacy=record; shared noise is for tacit-simulate"
-        )
-    if isinstance(settings.privacy, ClientPrivacy):
-        raise ConfigurationError(
-            "privacy=client_level: a deployed site protects its records, and does not trust a "
-            "coordinator to noise its update: use privacy=record; whole clients are for "
-            "tacit-simulate"
-        )
-    if not isinstance(settings.privacy, RecordPrivacy):
+    if isinstance(settings.privacy, NoPrivacy):
         raise ConfigurationError(
             "privacy=none: a deployed run has a guarantee; without one there is tacit-simulate"
         )
@@ -180,7 +175,10 @@ def _sites(bundle: ServerBundle, domain: Domain, settings: Settings) -> dict[str
             f"of {domain.card.name}'s ({', '.join(domain.declared_sizes)})"
         )
     check_sizes(sizes, settings)
-    check_run(build_strategy(settings.strategy), settings, len(sizes))
+    secure = sums_securely(settings, len(sizes), deployed=True)
+    check_run(build_strategy(settings.strategy), settings, len(sizes), secure=secure)
+    if secure and len(sizes) < ON_FROM:
+        log.warning("%s", THREE)
     return sizes
 
 
@@ -239,37 +237,41 @@ def _joining(
     board: StatusBoard,
 ) -> Joining:
     settings = prepared.settings
-    training = settings.training
-    least = len(sites) if training.min_replies == "all" else training.min_replies
+    secure = sums_securely(settings, len(sites), deployed=True)
 
     def planner(limits: Mapping[str, Limits]) -> RunPlan:
-        plan = plan_run(
+        return plan_run(
             run,
             prepared.card.name,
             prepared.model_sha256,
-            {site: sites[site] for site in limits},
-            training,
+            sites,
+            settings.training,
             settings.privacy,
             settings.strategy,
             prepared.cache,
             prepared.trained,
             limits,
+            secure=secure,
         )
-        return replace(plan, min_replies=least)
 
+    planned = planner({})
     return Joining(
         grid=link.grid,
         names={node: site for node, site in link.names.items() if site in sites},
-        terms=Terms(prepared.card.name, prepared.model_sha256, settings.strategy.name),
-        training=training,
+        terms=planned.terms,
+        training=settings.training,
         privacy=settings.privacy,
         planner=planner,
-        least=least,
+        least=planned.min_replies,
         present=link.present,
         heard=board.heard,
         keep=partial(write_plan, path / PLAN),
         plan=read_plan(path / PLAN),
     )
+
+
+def _identities(bundle: ServerBundle) -> dict[str, bytes]:
+    return {member.name: member.identity for member in bundle.roster.valid(utc_now())}
 
 
 def _finish(

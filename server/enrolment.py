@@ -11,7 +11,8 @@ from server.replies import KNOWN, MALFORMED, NO_REPLY, reason_of
 from server.rounds import RunPlan
 from strategies.records import record_in
 from tacit.errors import RefusedError, TooFewSitesError
-from tacit.messages import CONFIG, ENROL, LEDGER, RESERVE, SITE, RunRequest, first
+from tacit.messages import CONFIG, ENROL, LEDGER, RESERVE, SITE, RunRequest
+from tacit.plan_fields import first
 
 PAUSE: Final = 0.5
 """Seconds between two looks at who is connected."""

@@ -2,30 +2,33 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import lru_cache, partial
 from pathlib import Path
+from typing import Final
 
 from server.central import CentralNoise
 from server.rounds import RunPlan
-from server.shared import in_shares
 from strategies.build import build_strategy, proximal_mu
 from tacit.errors import ConfigurationError
 from tacit.learning.plan import RoundPlan
 from tacit.messages import Limits, Terms
-from tacit.privacy.calibration import noise_multiplier
-from tacit.privacy.events import Unit
+from tacit.plans import cohort_size, fewest_summed, rounds_of_a_site, site_plans, within
 from tacit.privacy.policy import Reason
 from tacit.settings import (
     AnyPrivacy,
     ClientPrivacy,
     Component,
+    EngineKind,
     NoPrivacy,
     RecordPrivacy,
+    SecureAggregation,
     Settings,
     SharedNoisePrivacy,
     Training,
 )
+
+ON_FROM: Final = 4
+"""From so many sites on a deployment sums securely by itself: with three, nobody may be missing."""
+LEAST_SITES: Final = 3
 
 
 def plan_run(
@@ -39,6 +42,7 @@ def plan_run(
     cache: Path,
     dimension: int,
     limits: Mapping[str, Limits] | None = None,
+    secure: bool = False,
 ) -> RunPlan:
     """Fix a run.
 
@@ -61,51 +65,88 @@ def plan_run(
         How many weights are trained.
     limits
         What each site has stated of its policy, where it has.
+    secure
+        Whether the coordinator is to see sums only.
     """
-    told = limits or {}
-    chosen = {site: _within(privacy, told.get(site)) for site in sorted(sizes)}
-    mu = proximal_mu(build_strategy(strategy))
-    # Sites of one declared size and like limits do the same: of very many, few differ.
-    rounds = rounds_of_a_site(training, len(sizes))
-    alike = lru_cache(maxsize=None)(partial(_round_plan, training, rounds, mu=mu, cache=cache))
-    plans = {site: alike(own, sizes[site], told.get(site)) for site, own in chosen.items()}
-    if isinstance(privacy, SharedNoisePrivacy):
-        fewest = fewest_replies(training, len(sizes))
-        plans = in_shares(plans, sizes, privacy, training, fewest, dimension)
+    plans = site_plans(
+        sizes,
+        training,
+        privacy,
+        mu=proximal_mu(build_strategy(strategy)),
+        cache=cache,
+        dimension=dimension,
+        limits=limits,
+        secure=secure,
+    )
+    asked, fewest = cohort_size(training, len(sizes)), fewest_summed(training, len(sizes), secure)
+    central = None
+    if isinstance(privacy, ClientPrivacy) and not privacy.in_shares:
+        central = _central(plans, asked)
+    terms = Terms(domain, model, strategy.name, fewest - 1 if secure else 0)
     return RunPlan(
         run=run,
         rounds=training.rounds,
-        terms=Terms(domain, model, strategy.name),
+        terms=terms,
         sites=plans,
         declared_sizes=sizes,
         epsilons={
-            site: math.inf if isinstance(own, NoPrivacy) else own.epsilon
-            for site, own in chosen.items()
+            site: _epsilon(privacy, None if limits is None else limits.get(site)) for site in plans
         },
         delta=0.0 if isinstance(privacy, NoPrivacy) else privacy.delta,
-        central=_central(plans, cohort_size(training, len(sizes))),
-        min_replies=fewest_replies(training, len(sizes)),
+        central=central,
+        min_replies=fewest,
+        summed=plans if secure else None,
         cohort=None if training.cohort == "all" else training.cohort,
-        most_rounds=None if training.cohort == "all" else rounds,
+        most_rounds=None if training.cohort == "all" else rounds_of_a_site(training, len(sizes)),
     )
 
 
-def cohort_size(training: Training, sites: int) -> int:
-    """Return how many sites a round asks."""
-    return sites if training.cohort == "all" else training.cohort
+def sums_securely(settings: Settings, sites: int, *, deployed: bool) -> bool:
+    """Tell whether the coordinator sees sums only.
 
+    Parameters
+    ----------
+    sites
+        How many there are.
+    deployed
+        Whether they are sites of their own, and not of one process.
 
-def fewest_replies(training: Training, sites: int) -> int:
-    """Return with how many replies a round counts."""
-    return cohort_size(training, sites) if training.min_replies == "all" else training.min_replies
-
-
-def rounds_of_a_site(training: Training, sites: int) -> int:
-    """Return in how many rounds a site takes part at most.
-
-    Of every `sites // cohort` rounds it takes part in one at most: `simulations.draw`.
+    Raises
+    ------
+    ConfigurationError
+        It should, and cannot; or it should not, and the privacy rests on it.
     """
-    return math.ceil(training.rounds / (sites // cohort_size(training, sites)))
+    asked = cohort_size(settings.training, sites)
+    chosen, privacy = settings.secure_aggregation, settings.privacy
+    shares = isinstance(privacy, SharedNoisePrivacy) or (
+        isinstance(privacy, ClientPrivacy) and privacy.in_shares
+    )
+    if deployed and shares and chosen is SecureAggregation.OFF:
+        raise ConfigurationError(
+            f"secure_aggregation=off: with privacy={privacy.kind} each site's noise is only its "
+            "share, which protects where the sum alone is seen: leave it at auto"
+        )
+    secure = chosen is SecureAggregation.REQUIRED or (
+        chosen is SecureAggregation.AUTO and deployed and (shares or asked >= ON_FROM)
+    )
+    if secure and asked < LEAST_SITES:
+        raise ConfigurationError(
+            f"secure_aggregation={chosen.value}: with {asked} sites in a round a sum shows each "
+            f"what the other sent: {LEAST_SITES} or more are needed, or privacy=record with "
+            "secure_aggregation=off"
+        )
+    if secure and settings.engine.kind is EngineKind.RAY and not deployed:
+        raise ConfigurationError(
+            "secure_aggregation=required: with engine=ray no process stays a site's for a whole "
+            "round: use engine=stacked, loop or auto"
+        )
+    bits = 32 if isinstance(privacy, NoPrivacy) else privacy.bits
+    if bits != 32 and not (secure or shares):
+        raise ConfigurationError(
+            f"privacy.bits={bits} is of the numbers in a sum, and here none is taken: use "
+            "secure_aggregation=required"
+        )
+    return secure
 
 
 def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:
@@ -151,6 +192,9 @@ def unable(training: Training, privacy: AnyPrivacy, limits: Limits) -> Reason | 
     # A smaller δ for one site would be another guarantee: a run has one.
     if not isinstance(privacy, NoPrivacy) and privacy.delta > limits.delta:
         return Reason.BUDGET
+    # Noise that is made together protects all by the same ε.
+    if not isinstance(privacy, NoPrivacy | RecordPrivacy) and privacy.epsilon > limits.epsilon:
+        return Reason.BUDGET
     return None
 
 
@@ -166,46 +210,6 @@ def _central(plans: Mapping[str, RoundPlan], clients: int) -> CentralNoise | Non
     return CentralNoise(strongest.clipping_norm, strongest.noise_multiplier, clients)
 
 
-def _within(privacy: AnyPrivacy, limits: Limits | None) -> AnyPrivacy:
-    if limits is None or not isinstance(privacy, RecordPrivacy):
-        return privacy
-    return replace(privacy, epsilon=min(privacy.epsilon, limits.epsilon))
-
-
-def _round_plan(
-    training: Training,
-    rounds: int,
-    privacy: AnyPrivacy,
-    declared: int,
-    limits: Limits | None,
-    *,
-    mu: float,
-    cache: Path,
-) -> RoundPlan:
-    batch = declared if training.batch_size == "full" else min(training.batch_size, declared)
-    rate = batch / declared
-    plain = RoundPlan(
-        training.local_steps,
-        rate,
-        float(batch),
-        training.learning_rate,
-        proximal_mu=mu,
-        optimizer=training.optimizer,
-    )
-    if isinstance(privacy, NoPrivacy | SharedNoisePrivacy):
-        return plain
-    whole = isinstance(privacy, ClientPrivacy)
-    sigma = noise_multiplier(
-        privacy.epsilon,
-        privacy.delta,
-        # Who takes part in a round is seen, so that drawing clients amplifies nothing.
-        1.0 if whole else rate,
-        rounds if whole else rounds * training.local_steps,
-        cache=cache / "noise",
-    )
-    return replace(
-        plain,
-        clipping_norm=privacy.clipping_norm,
-        noise_multiplier=max(sigma, limits.least_noise_multiplier if limits else 0.0),
-        unit=Unit.CLIENT if isinstance(privacy, ClientPrivacy) else privacy.unit,
-    )
+def _epsilon(privacy: AnyPrivacy, limits: Limits | None) -> float:
+    own = within(privacy, limits)
+    return math.inf if isinstance(own, NoPrivacy) else own.epsilon

@@ -60,6 +60,13 @@ limits:
   # Least noise of any step, as a multiple of the clipping norm.
   least_noise_multiplier: 1.0
 
+  # Noise that the sites of a run make together (privacy=shared_noise) may cost so much ε in one run
+  # should every other site give its share away; null: this site takes part in no such run.
+  epsilon_alone_per_run: null
+
+  # Of how many other sites the share of such noise is not counted on.
+  colluders: 1
+
   # Most rounds of a run; null: any number.
   most_rounds: 200
 

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -24,13 +24,17 @@ KNOWN: Final = frozenset(Reason)
 _HEAD: Final = re.compile("[0-9a-f]{64}")
 
 
+Flaw = Callable[[ArrayRecord], str | None]
+"""Says what is wrong with the arrays of a reply, in words that are not the site's."""
+
+
 def sort_replies(
-    replies: Iterable[Message], sites: Iterable[str], names: Mapping[int, str], like: Weights
+    replies: Iterable[Message], sites: Iterable[str], names: Mapping[int, str], flaw_of: Flaw
 ) -> tuple[dict[str, Message], dict[str, str]]:
     """Divide replies into answers and failures, by site, in the order of names.
 
-    An answer holds weights of the model's names, types and shapes, all finite, and a receipt;
-    whatever else a site sends is a failure of that site and not of the run.
+    An answer holds arrays without a flaw and a receipt; whatever else a site sends is a failure of
+    that site and not of the run.
     """
     by_site = {names.get(reply.metadata.src_node_id): reply for reply in replies}
     answers: dict[str, Message] = {}
@@ -41,7 +45,7 @@ def sort_replies(
             failed[site] = NO_REPLY
         elif reply.has_error():
             failed[site] = reason_of(reply)
-        elif (flaw := _flaw(reply.content, like)) is not None:
+        elif (flaw := _flaw(reply.content, flaw_of)) is not None:
             log.warning("site %s: its reply is left out: %s", site, flaw)
             failed[site] = MALFORMED
         else:
@@ -54,7 +58,28 @@ def reason_of(reply: Message) -> str:
     return reply.error.reason if reply.error.reason in KNOWN else MALFORMED
 
 
-def _flaw(content: RecordDict, like: Weights) -> str | None:
+def unlike(like: Weights) -> Flaw:
+    """Return what finds arrays that have not the names, types and shapes of `like`, all finite."""
+
+    def flaw(arrays: ArrayRecord) -> str | None:
+        if arrays.keys() != like.keys():
+            missing, unknown = len(like.keys() - arrays.keys()), len(arrays.keys() - like.keys())
+            return (
+                f"of the model's weights {missing} are missing, and {unknown} are not the model's"
+            )
+        for name, expected in like.items():
+            try:
+                array = numbers_of(arrays[name])
+            except (TypeError, ValueError):
+                return f"weight {name} cannot be read"
+            if (found := _unlike(array, expected)) is not None:
+                return f"weight {name} {found}"
+        return None
+
+    return flaw
+
+
+def _flaw(content: RecordDict, flaw_of: Flaw) -> str | None:
     """Say what is wrong with a reply, in words that are not the site's; None where nothing is."""
     arrays = record_in(content, ARRAYS, ArrayRecord)
     receipt = record_in(content, LEDGER, ConfigRecord)
@@ -68,17 +93,7 @@ def _flaw(content: RecordDict, like: Weights) -> str | None:
         or not _HEAD.fullmatch(head)
     ):
         return "its receipt is no count with a hash"
-    if arrays.keys() != like.keys():
-        missing, unknown = len(like.keys() - arrays.keys()), len(arrays.keys() - like.keys())
-        return f"of the model's weights {missing} are missing, and {unknown} are not the model's"
-    for name, expected in like.items():
-        try:
-            array = numbers_of(arrays[name])
-        except (TypeError, ValueError):
-            return f"weight {name} cannot be read"
-        if (flaw := _unlike(array, expected)) is not None:
-            return f"weight {name} {flaw}"
-    return None
+    return flaw_of(arrays)
 
 
 def _unlike(array: NDArray[Any], like: NDArray[np.float32]) -> str | None:

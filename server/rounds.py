@@ -12,14 +12,17 @@ from flwr.serverapp.strategy import Strategy
 
 from server.around import ShownGrid
 from server.central import CentralNoise, noised_mean
-from server.replies import sort_replies
-from server.shared import SharedStep
+from server.replies import sort_replies, unlike
+from server.secure import Secured, SecureRound, Summed
+from server.sums import SumStep
 from strategies.memory import Memory, recall, remembered
 from strategies.records import from_record, numbers_of, to_record
-from tacit.errors import TooFewSitesError
+from tacit.errors import TacitError, TooFewSitesError
+from tacit.joint_plan import JointPlan
 from tacit.learning.plan import RoundPlan
-from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, WEIGHT, Terms, TrainRequest, first
-from tacit.models.trainable import Weights
+from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, SECURE, WEIGHT, Terms, TrainRequest
+from tacit.models.trainable import Weights, sha256_of
+from tacit.plan_fields import first
 from tacit.privacy.chain import NO_ROWS, Receipt
 from tacit.privacy.randomness import Stream
 
@@ -52,6 +55,9 @@ class RunPlan:
         Seconds after which a missing reply is a failure; None to wait.
     central
         How the coordinator noises the sum of a round's updates; None where it adds no noise.
+    summed
+        What each site of a secure sum computes, also those that have not joined; None where each
+        reply is seen.
     """
 
     run: str
@@ -66,6 +72,7 @@ class RunPlan:
     cohort: int | None = None
     most_rounds: int | None = None
     central: CentralNoise | None = None
+    summed: Mapping[str, RoundPlan] | None = None
 
     @property
     def rounds_of_a_site(self) -> int:
@@ -79,7 +86,16 @@ class RunPlan:
 
     def among(self, sites: Collection[str]) -> "RunPlan":
         """Return the plan for some of its sites."""
-        return replace(self, sites={site: self.sites[site] for site in sites})
+        summed = self.summed
+        if summed is not None:
+            summed = {site: summed[site] for site in sites}
+        return replace(self, sites={site: self.sites[site] for site in sites}, summed=summed)
+
+    def joint(self) -> JointPlan | None:
+        """Return what all sites of a sum agree on; None where each reply is seen."""
+        if self.summed is None:
+            return None
+        return JointPlan.of(self.run, self.rounds, self.terms, self.summed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +133,7 @@ def run_rounds(
     on_round: Callable[[State, RoundOutcome], None],
     who: Callable[[int], tuple[RunPlan, Mapping[int, str]]] | None = None,
     noise: Callable[[int], Stream] = lambda number: Stream.from_system(),
+    secured: Secured | None = None,
 ) -> State:
     """Run the rounds that are left.
 
@@ -140,6 +157,8 @@ def run_rounds(
     noise
         Opens the stream of a round's noise, by its number, where the plan has the coordinator add
         some.
+    secured
+        For secure sums, where the plan has them.
 
     Raises
     ------
@@ -151,7 +170,7 @@ def run_rounds(
     while state.round < plan.rounds:
         if who is not None:
             plan, names = who(state.round + 1)
-        state, outcome = _round(grid, strategy, plan, names, state, noise)
+        state, outcome = _round(grid, strategy, plan, names, state, noise, secured)
         on_round(state, outcome)
     return state
 
@@ -163,30 +182,35 @@ def _round(
     names: Mapping[int, str],
     state: State,
     noise: Callable[[int], Stream],
+    secured: Secured | None,
 ) -> tuple[State, RoundOutcome]:
     """Do the next round; requests and replies, which may be large, end with it."""
     started, cpu_started = time.perf_counter(), time.process_time()
     number = state.round + 1
-    # The grid alone has the requests: it lets them go when the sites have them.
-    replies = list(
-        grid.send_and_receive(
-            _requests(strategy, grid, plan, names, state, number), timeout=plan.timeout
-        )
+    step = SumStep.of(plan.sites, plan.central, plan.cohort or len(plan.summed or plan.sites))
+    like = state.weights if step is None else step.like()
+    summed = _summed(grid, strategy, plan, names, state, number, secured)
+    answers, failed = (
+        _asked(grid, strategy, plan, names, state, number, like)
+        if summed is None
+        else (dict(summed.answers), dict(summed.failed))
     )
-    shared = SharedStep.of(plan.sites)
-    like = state.weights if shared is None else shared.like()
-    answers, failed = sort_replies(replies, plan.sites, names, like)
     if len(answers) < plan.min_replies:
         raise _too_few(number, plan, answers, failed)
     receipts = _receipts(state.receipts, answers)
-    combined = _weighed(answers, plan, like)
-    if plan.central is not None:
+    combined = _weighed(answers, plan, like if summed is None else None)
+    if step is not None:
+        total = (
+            step.total({site: _numbers(message) for site, message in answers.items()})
+            if summed is None
+            else summed.total
+        )
+        weights = step.weights(total, answers, state.weights, lambda: noise(number))
+        combined = [_standing_for(combined, weights)]
+    elif plan.central is not None:
         parts = (from_record(_arrays_of(message)) for message in combined)
         mean = noised_mean(parts, state.weights, plan.central, noise(number))
         combined = [_standing_for(combined, mean)]
-    elif shared is not None:
-        sums = {site: _numbers(message) for site, message in answers.items()}
-        combined = [_standing_for(combined, shared.weights(sums, state.weights))]
     record, _ = strategy.aggregate_train(number, combined)
     if record is None:
         raise TooFewSitesError(f"round {number}: the strategy made no model of the replies")
@@ -211,6 +235,57 @@ def _round(
     return after, outcome
 
 
+def _asked(
+    grid: Grid,
+    strategy: Strategy,
+    plan: RunPlan,
+    names: Mapping[int, str],
+    state: State,
+    number: int,
+    like: Weights,
+) -> tuple[dict[str, Message], dict[str, str]]:
+    """Ask the sites and see each one's reply."""
+    replies = list(
+        # The grid alone has the requests: it lets them go when the sites have them.
+        grid.send_and_receive(
+            _requests(strategy, grid, plan, names, state, number), timeout=plan.timeout
+        )
+    )
+    return sort_replies(replies, plan.sites, names, unlike(like))
+
+
+def _summed(
+    grid: Grid,
+    strategy: Strategy,
+    plan: RunPlan,
+    names: Mapping[int, str],
+    state: State,
+    number: int,
+    secured: Secured | None,
+) -> Summed | None:
+    """Ask the sites for their sum alone; None where the plan has each one's reply seen."""
+    joint = plan.joint()
+    if joint is None:
+        return None
+    if secured is None:
+        raise TacitError("a plan with secure sums is run by somebody who knows the sites' keys")
+    there = {node: site for node, site in names.items() if site in plan.sites}
+    sum_ = SecureRound(grid, there, joint, secured, sha256_of(state.weights), plan.timeout)
+
+    def train(dealt: Mapping[str, bytes]) -> list[Message]:
+        among = {node: site for node, site in there.items() if site in dealt}
+        asked = _requests(strategy, grid, plan, among, state, number, sum_.number)
+        for message in asked:
+            site = among[message.metadata.dst_node_id]
+            message.content[SECURE] = ConfigRecord({"content": dealt[site]})
+        return asked
+
+    try:
+        return sum_.run(train)
+    except TooFewSitesError as error:
+        raise TooFewSitesError(f"round {number}: {error}", error.reasons) from error
+
+
 def _requests(
     strategy: Strategy,
     grid: Grid,
@@ -218,6 +293,7 @@ def _requests(
     names: Mapping[int, str],
     state: State,
     number: int,
+    secure: int = 0,
 ) -> list[Message]:
     """Let the strategy address the cohort, then give each site its own plan."""
     shown = ShownGrid(grid, list(names))
@@ -231,7 +307,7 @@ def _requests(
         site = names[message.metadata.dst_node_id]
         receipt = state.receipts.get(site, Receipt(0, NO_ROWS))
         request = TrainRequest(
-            plan.run, number, plan.rounds, plan.terms.model, plan.sites[site], receipt
+            plan.run, number, plan.rounds, plan.terms.model, plan.sites[site], receipt, secure
         )
         if request not in configs:
             configs[request] = ConfigRecord(dict(request.to_config()))
@@ -240,17 +316,18 @@ def _requests(
     return sorted(addressed, key=lambda message: names[message.metadata.dst_node_id])
 
 
-def _weighed(answers: Mapping[str, Message], plan: RunPlan, like: Weights) -> list[Message]:
+def _weighed(answers: Mapping[str, Message], plan: RunPlan, like: Weights | None) -> list[Message]:
     """Give every answer its weight: the declared size, whatever the site may have said.
 
-    The arrays get the model's order too: some strategies go by their place and not by their name.
+    The arrays, where they are seen, get the model's order too: some strategies go by their place
+    and not by their name.
     """
     for site, message in answers.items():
         content = message.content
         for key in content.keys() - {ARRAYS, LEDGER}:
             del content[key]
         arrays = cast(ArrayRecord, content[ARRAYS])
-        if list(arrays) != list(like):
+        if like is not None and list(arrays) != list(like):
             content[ARRAYS] = _in_place_of(like, arrays)
         content[METRICS] = MetricRecord({WEIGHT: plan.declared_sizes[site]})
     return list(answers.values())

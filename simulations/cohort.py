@@ -1,34 +1,38 @@
 """The sites of a training, however they are reached: here, in this process."""
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from flwr.serverapp import Grid
 
 from client.allowed import Allowed
 from client.app import build_client_app
+from client.secure import SecureSums
 from client.site import Site, seeded_streams, system_streams
 from client.task import Streams
 from server.rounds import RunPlan
 from simulations.availability import lossy
 from simulations.engine import CohortEngine, Together
-from simulations.experiment import Arm, Experiment, noise_seed
+from simulations.experiment import Arm, Experiment, noise_seed, secures
 from simulations.flower import identity_kept
 from simulations.grid import LocalGrid, loop_engine
 from simulations.ways import learner_of
 from tacit.privacy.book import Fixed
 from tacit.privacy.cohort_book import FILE
 from tacit.privacy.cohort_ledger import CohortLedger
-from tacit.privacy.events import Event, Relation, Unit
+from tacit.privacy.events import Event
 from tacit.privacy.ledger import Ledger
 from tacit.privacy.ledger_page import Page
 from tacit.privacy.policy import Policy
 from tacit.privacy.spending import Spending
-from tacit.settings import ClientPrivacy, EngineKind, NoPrivacy
+from tacit.settings import EngineKind, NoPrivacy, protected
+from tacit.trust.keys import make_identity, public_bytes
 
 T = TypeVar("T")
 
@@ -44,6 +48,11 @@ class Cohort(Protocol):
     @property
     def names(self) -> Mapping[int, str]:
         """Name of the site behind each node id."""
+        ...
+
+    @property
+    def identities(self) -> Mapping[str, bytes]:
+        """Public key of each site, where only their sum is seen."""
         ...
 
     @property
@@ -93,6 +102,7 @@ class LocalCohort:
     ledgers: Mapping[str, Ledger | Page]
     together: Together
     choice: Choice
+    identities: Mapping[str, bytes]
     note: None = None
 
     @property
@@ -137,7 +147,8 @@ def in_process(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Local
             stack.enter_context(shared)
             together = shared.together
             ledgers = MadeWhenAsked(arm.rows, partial(Page, shared))
-        make = site_maker(arm, experiment)
+        identities, sums = secure_sums(arm.rows if secures(arm, experiment) else ())
+        make = site_maker(arm, experiment, sums)
         sites = MadeWhenAsked(ledgers, lambda site: make(site, ledgers[site]))
         engine = loop_engine(
             build_client_app(lambda context: sites[str(context.node_config["site"])])
@@ -150,7 +161,14 @@ def in_process(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Local
         if not arm.key and not experiment.settings.availability.perfect:
             engine = lossy(engine, experiment.settings.availability, experiment.settings.seed)
         grid = LocalGrid(sites, engine)
-        yield LocalCohort(grid, grid.names, ledgers, together, choice)
+        yield LocalCohort(grid, grid.names, ledgers, together, choice, identities)
+
+
+def secure_sums(sites: Collection[str]) -> tuple[Mapping[str, bytes], Mapping[str, SecureSums]]:
+    """Give sites identities for as long as this process lives; return those and their sums."""
+    keys = {site: make_identity() for site in sites}
+    identities = {site: public_bytes(key.public_key()) for site, key in keys.items()}
+    return identities, {site: SecureSums(site, key, identities) for site, key in keys.items()}
 
 
 class MadeWhenAsked(Mapping[str, T]):
@@ -185,14 +203,8 @@ def open_ledger(arm: Arm, experiment: Experiment, site: str, folder: Path) -> Le
 def fixed(arm: Arm, experiment: Experiment, data_set: str) -> Fixed:
     """Return what a simulated ledger's first row says."""
     privacy = arm.privacy
-    if isinstance(privacy, ClientPrivacy):
-        return Fixed(data_set, Unit.CLIENT, Relation.REPLACE_WITH_ZERO, privacy.delta)
-    return Fixed(
-        data_set,
-        Unit.RECORD,
-        Relation.ADD_OR_REMOVE_ONE,
-        1e-6 if isinstance(privacy, NoPrivacy) else privacy.delta,
-    )
+    delta = 1e-6 if isinstance(privacy, NoPrivacy) else privacy.delta
+    return Fixed(data_set, *protected(privacy), delta)
 
 
 def make_site(arm: Arm, experiment: Experiment, site: str, ledger: Spending) -> Site:
@@ -200,10 +212,12 @@ def make_site(arm: Arm, experiment: Experiment, site: str, ledger: Spending) -> 
     return site_maker(arm, experiment)(site, ledger)
 
 
-def site_maker(arm: Arm, experiment: Experiment) -> Callable[[str, Spending], Site]:
+def site_maker(
+    arm: Arm, experiment: Experiment, sums: Mapping[str, SecureSums] = MappingProxyType({})
+) -> Callable[[str, Spending], Site]:
     """Return what makes simulated sites; what is the same for all is made once."""
     predictable = noise_seed(experiment.settings) is not None
-    allowed = Allowed(experiment.card.name, experiment.model_sha256)
+    allowed = Allowed(experiment.card.name, experiment.model_sha256, in_the_open=True)
     policy = site_policy(arm, predictable=predictable)
 
     def make(site: str, ledger: Spending) -> Site:
@@ -217,6 +231,7 @@ def site_maker(arm: Arm, experiment: Experiment) -> Callable[[str, Spending], Si
             streams=streams_of(arm, experiment, site),
             predictable=predictable,
             compute=experiment.compute,
+            sums=sums.get(site),
         )
 
     return make
@@ -238,6 +253,7 @@ def site_policy(arm: Arm, *, predictable: bool) -> Policy:
             lifetime_epsilon=arm.privacy.epsilon,
             delta_per_run=arm.privacy.delta,
             test_data=predictable,
+            epsilon_alone=math.inf,
         )
     return Policy(
         epsilon_per_run=1.0,

@@ -8,19 +8,8 @@ from functools import partial
 from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 
 from client.app import FAULTS, guarded
-from client.site import (
-    Admitted,
-    Arrays,
-    Arrived,
-    Site,
-    admit,
-    arrived,
-    bounded,
-    learn,
-    release,
-    settle,
-    task_of,
-)
+from client.arrived import Arrays, Arrived, arrived
+from client.site import Admitted, Site, admit, learn, leaving, release, settle, task_of
 from simulations.grid import Engine
 from simulations.learners import Learner
 from tacit.models.trainable import Weights
@@ -121,5 +110,5 @@ def _read_once() -> Callable[[RecordDict], Arrived]:
 
 
 def _release(site: Site, message: Message, admitted: Admitted, learnt: Weights | None) -> Message:
-    weights = learn(site, admitted) if learnt is None else bounded(admitted, learnt)
+    weights = learn(site, admitted) if learnt is None else leaving(site, admitted, learnt)
     return release(site, message, admitted, weights)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from server.planning import check_sizes, cohort_size, plan_run
+from server.planning import check_sizes, plan_run, sums_securely
 from server.rounds import RunPlan
 from simulations.evaluation import Measured, measure, predict
 from simulations.kept import Features, loaded
@@ -13,6 +13,7 @@ from tacit.domains.domain import Examples, SiteData
 from tacit.domains.partitioned import PartitionedSites
 from tacit.experiment import Prepared, prepare_model
 from tacit.models.trainable import Weights, load_trainable
+from tacit.plans import cohort_size
 from tacit.settings import AnyPrivacy, Component, NoiseSource, NoPrivacy, Settings, Training
 
 
@@ -76,7 +77,8 @@ def prepare(
     data = held.data
     # Every training makes its own; here it is only checked.
     asked = cohort_size(settings.training, len(sizes))
-    check_run(build_strategy(settings.strategy), settings, asked)
+    secure = sums_securely(settings, len(sizes), deployed=False)
+    check_run(build_strategy(settings.strategy), settings, asked, secure=secure)
     prepared = prepare_model(settings, domain, on_pretraining)
     return Experiment(
         prepared.settings,
@@ -134,7 +136,14 @@ def plan_of(arm: Arm, experiment: Experiment, run: str) -> RunPlan:
         strategy_of(arm, experiment),
         experiment.cache,
         experiment.trained,
+        secure=secures(arm, experiment),
     )
+
+
+def secures(arm: Arm, experiment: Experiment) -> bool:
+    """Tell whether a training's coordinator sees sums only: the run's, never a baseline's."""
+    sites = len(experiment.declared_sizes)
+    return not arm.key and sums_securely(experiment.settings, sites, deployed=False)
 
 
 def measure_weights(experiment: Experiment, weights: Weights) -> Measured:

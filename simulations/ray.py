@@ -17,7 +17,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -163,6 +163,7 @@ class RayCohort:
     ledgers: Mapping[str, Ledger]
     note: None = None
     faster: None = None
+    identities: Mapping[str, bytes] = field(default_factory=dict)
 
     def spent(
         self, plan: RunPlan, rounds: int, sites: Collection[str] | None = None

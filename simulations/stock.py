@@ -13,7 +13,7 @@ many nodes to wait for; the domain's sites that are there take part.
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +36,7 @@ from tacit.errors import ConfigurationError, RefusedError
 from tacit.privacy.events import Event
 from tacit.privacy.policy import Reason, in_rounds
 from tacit.runs import directory
-from tacit.settings import Settings, SharedNoisePrivacy
+from tacit.settings import ClientPrivacy, SecureAggregation, Settings, SharedNoisePrivacy
 
 PATIENCE: Final = 120.0
 """Seconds to wait for nodes."""
@@ -55,6 +55,7 @@ class DistantCohort:
         "the truth, is with the site"
     )
     faster: None = None
+    identities: Mapping[str, bytes] = field(default_factory=dict)
 
     def spent(
         self, plan: RunPlan, rounds: int, sites: Collection[str] | None = None
@@ -88,10 +89,18 @@ def _settings(words: str, run: int) -> tuple[Settings, dict[str, Any]]:
     settings = read_settings(config)
     if settings.run.resume is not None:
         raise ConfigurationError("run.resume: Flower gives every run a new start; leave it out")
-    if isinstance(settings.privacy, SharedNoisePrivacy):
+    privacy = settings.privacy
+    if isinstance(privacy, SharedNoisePrivacy) or (
+        isinstance(privacy, ClientPrivacy) and privacy.in_shares
+    ):
         raise ConfigurationError(
-            "privacy=shared_noise: its shares protect a site where only their sum is seen, and a "
-            "SuperLink sees each: use privacy=record"
+            f"privacy={privacy.kind}: shares of noise protect a site where only their sum is seen, "
+            "and a SuperLink sees each: use privacy=record"
+        )
+    if settings.secure_aggregation is SecureAggregation.REQUIRED:
+        raise ConfigurationError(
+            "secure_aggregation=required: a SuperLink's nodes know no keys of each other; "
+            "tacit-server and tacit-client have them from tacit-provision"
         )
     if settings.run.dir is None:
         path = Path("outputs") / settings.name / f"flower-{run}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ from server.app import build_server_app
 from server.checkpoint import load_checkpoint
 from server.enrolment import reserve
 from server.rounds import RoundOutcome, RunPlan, State
+from server.secure import Secured
 from simulations.cohort import Cohort, streams_of
 from simulations.draw import Draw
 from simulations.experiment import Arm, Experiment, strategy_of
@@ -103,7 +105,14 @@ def train(
     strategy = build_strategy(strategy_of(arm, experiment))
     noise = streams_of(arm, experiment, COORDINATOR)
     app = build_server_app(
-        strategy, plan, cohort.names, start, on_round, who, lambda number: noise(number, "noise")
+        strategy,
+        plan,
+        cohort.names,
+        start,
+        on_round,
+        who,
+        lambda number: noise(number, "noise"),
+        Secured(cohort.identities, count(1)),
     )
     app(cohort.grid, server_context())
 

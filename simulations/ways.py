@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 
+from server.planning import sums_securely
 from simulations.chunks import InChunks, memory_of
 from simulations.experiment import Arm, Experiment
 from simulations.learners import Faster, Learner, OneByOne
@@ -76,7 +77,9 @@ def _stacked(arm: Arm, experiment: Experiment, *, means: bool) -> Learner:
 
 
 def _averages(experiment: Experiment) -> bool:
-    """Tell whether means of updates will do: not where the coordinator clips or sums each."""
+    """Tell whether means of updates will do: not where each is clipped, or masked for a sum."""
     settings = experiment.settings
-    private = isinstance(settings.privacy, ClientPrivacy | SharedNoisePrivacy)
-    return settings.strategy.target in AVERAGING and not private
+    each = isinstance(settings.privacy, ClientPrivacy | SharedNoisePrivacy) or sums_securely(
+        settings, len(experiment.declared_sizes), deployed=False
+    )
+    return settings.strategy.target in AVERAGING and not each

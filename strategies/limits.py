@@ -68,13 +68,21 @@ def check_numbers(strategy: Strategy) -> None:
                 raise ConfigurationError(f"strategy.{name}={value}: must be {words}")
 
 
-def check_run(strategy: Strategy, settings: Settings, sites: int) -> None:
+def check_run(strategy: Strategy, settings: Settings, sites: int, *, secure: bool) -> None:
     """Refuse a strategy that cannot do its work in a run.
+
+    Parameters
+    ----------
+    sites
+        How many a round asks.
+    secure
+        Whether only their sum is seen.
 
     Raises
     ------
     ConfigurationError
-        A round may count with fewer replies than the strategy's rule needs, or FedProx has no
+        A round may count with fewer replies than the strategy's rule needs, the rule is not linear
+        and only a sum is seen, or FedProx has no
         local steps to hold together or would pull past the model that it pulls to.
     """
     training = settings.training
@@ -84,6 +92,12 @@ def check_run(strategy: Strategy, settings: Settings, sites: int) -> None:
             f"strategy={settings.strategy.name} chooses among the sites' own updates, and with "
             f"privacy={settings.privacy.kind} nothing but their noised sum may be looked at: "
             "choose strategy=fedavg, or one that goes on from a mean (fedavgm, fedadam)"
+        )
+    if secure and isinstance(strategy, ROBUST):
+        raise ConfigurationError(
+            f"strategy={settings.strategy.name} chooses among the sites' own updates, which is not "
+            "linear, and a secure sum shows their sum alone: choose strategy=fedavg or one that "
+            "goes on from a mean (fedavgm, fedadam), or secure_aggregation=off"
         )
     replies = sites if training.min_replies == "all" else training.min_replies
     needed, why = fewest_replies(strategy)

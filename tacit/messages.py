@@ -1,25 +1,27 @@
 """The vocabulary in which coordinator and sites speak: actions, record keys and requests.
 
 A run goes: `ENROL` (who is there, and under which limits), `RESERVE` (the whole plan, before the
-first round), then one training request a round, and `END`. Flower's records carry it; this module
+first round), then one training request a round, with `SECURE` before and after it where the server
+is to see a sum only, and `END`. Flower's records carry it; this module
 needs no Flower. Everything in a request is public, and so is what a site states of its policy.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
 from tacit.errors import ConfigurationError
-from tacit.learning.plan import LocalOptimizer, RoundPlan, Share
+from tacit.learning.plan import RoundPlan
+from tacit.plan_fields import Scalar, flag, flat, plan_of, raw, reading, real, text, whole
 from tacit.privacy.chain import Receipt
-from tacit.privacy.events import Unit
 
 ENROL: Final = "enrol"
 RESERVE: Final = "reserve"
+SECURE: Final = "secure"
+"""Action of a stage of a secure sum, and record of what a site or the coordinator says in it."""
 END: Final = "end"
 """Actions of a query; training needs no name."""
 
@@ -29,16 +31,12 @@ METRICS: Final = "metrics"
 LEDGER: Final = "ledger"
 """Record of a reply: count and head of the site's ledger, which the coordinator keeps."""
 SUM: Final = "sum"
-"""The one array of a reply that is part of a sum: residues [d], the weights in their order."""
+"""The one array of a reply that is part of a sum: residues [d], the weights in their order; or, in
+a secure sum, the bytes of the masked message."""
 SITE: Final = "site"
 """Record of a reply: the site's name and its limits."""
 WEIGHT: Final = "num-examples"
 """Flower's key for a site's weight in an average; here always its declared size."""
-
-NAMED: Final = 4
-"""How many of many names an error shows."""
-
-Scalar = str | int | float | bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +73,13 @@ class Terms:
         ConfigurationError
             A key is missing, unknown or of another type.
         """
-        with _reading(config) as rest:
+        with reading(config) as rest:
             return cls._taken(rest)
 
     @classmethod
     def _taken(cls, rest: dict[str, object]) -> "Terms":
-        domain, model, strategy = (_text(rest.pop(key)) for key in ("domain", "model", "strategy"))
-        return cls(domain, model, strategy, _whole(rest.pop("others")))
+        domain, model, strategy = (text(rest.pop(key)) for key in ("domain", "model", "strategy"))
+        return cls(domain, model, strategy, whole(rest.pop("others")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +117,13 @@ class Limits:
         ConfigurationError
             A key is missing, unknown, of another type or out of range.
         """
-        with _reading(config) as rest:
+        with reading(config) as rest:
             limits = cls(
-                epsilon=_real(rest.pop("epsilon")),
-                delta=_real(rest.pop("delta")),
-                least_noise_multiplier=_real(rest.pop("least-noise-multiplier")),
-                most_rounds=_whole(rest.pop("most-rounds")),
-                predictable=_flag(rest.pop("predictable")),
+                epsilon=real(rest.pop("epsilon")),
+                delta=real(rest.pop("delta")),
+                least_noise_multiplier=real(rest.pop("least-noise-multiplier")),
+                most_rounds=whole(rest.pop("most-rounds")),
+                predictable=flag(rest.pop("predictable")),
             )
         usable = (
             limits.epsilon > 0
@@ -171,7 +169,7 @@ class RunRequest:
             "epsilon": self.epsilon,
             "delta": self.delta,
             **self.terms.to_config(),
-            **_flat(self.plan),
+            **flat(self.plan),
         }
 
     @classmethod
@@ -183,14 +181,14 @@ class RunRequest:
         ConfigurationError
             A key is missing, unknown or of another type.
         """
-        with _reading(config) as rest:
+        with reading(config) as rest:
             return cls(
-                run=_text(rest.pop("run")),
-                rounds=_whole(rest.pop("rounds")),
-                epsilon=_real(rest.pop("epsilon")),
-                delta=_real(rest.pop("delta")),
+                run=text(rest.pop("run")),
+                rounds=whole(rest.pop("rounds")),
+                epsilon=real(rest.pop("epsilon")),
+                delta=real(rest.pop("delta")),
                 terms=Terms._taken(rest),
-                plan=_plan(rest),
+                plan=plan_of(rest),
             )
 
 
@@ -210,6 +208,8 @@ class TrainRequest:
         What the site is to compute.
     receipt
         The site's own ledger as the coordinator last saw it.
+    secure
+        Number of the secure sum that the reply goes into, counted from 1; 0 without one.
     """
 
     run: str
@@ -218,6 +218,7 @@ class TrainRequest:
     model: str
     plan: RoundPlan
     receipt: Receipt
+    secure: int = 0
 
     def to_config(self) -> dict[str, Scalar]:
         """Flatten to scalars for a config record; what is None is left out."""
@@ -226,9 +227,10 @@ class TrainRequest:
             "server-round": self.round,
             "rounds": self.rounds,
             "model": self.model,
+            "secure": self.secure,
             "receipt-count": self.receipt.count,
             "receipt-head": self.receipt.head,
-            **_flat(self.plan),
+            **flat(self.plan),
         }
 
     @classmethod
@@ -240,20 +242,88 @@ class TrainRequest:
         ConfigurationError
             A key is missing, unknown or of another type, or the round is not of the run.
         """
-        with _reading(config) as rest:
+        with reading(config) as rest:
             request = cls(
-                run=_text(rest.pop("run")),
-                round=_whole(rest.pop("server-round")),
-                rounds=_whole(rest.pop("rounds")),
-                model=_text(rest.pop("model")),
-                receipt=Receipt(_whole(rest.pop("receipt-count")), _text(rest.pop("receipt-head"))),
-                plan=_plan(rest),
+                run=text(rest.pop("run")),
+                round=whole(rest.pop("server-round")),
+                rounds=whole(rest.pop("rounds")),
+                model=text(rest.pop("model")),
+                receipt=Receipt(whole(rest.pop("receipt-count")), text(rest.pop("receipt-head"))),
+                plan=plan_of(rest),
+                secure=whole(rest.pop("secure")),
             )
         if not 1 <= request.round <= request.rounds:
             raise ConfigurationError(
                 f"a request is for round {request.round} of {request.rounds}: rounds count from 1"
             )
+        if request.secure < 0:
+            raise ConfigurationError(f"secure={request.secure} of a request is no number of a sum")
         return request
+
+
+class SecureStage(StrEnum):
+    """What a site is asked in a secure sum; between `SHARE` and `AGREE` it trains."""
+
+    ADVERTISE = "advertise"
+    SHARE = "share"
+    AGREE = "agree"
+    REVEAL = "reveal"
+    GIVEN_UP = "given_up"
+    """Nothing more: too few sites were left. What was charged stays charged."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecureRequest:
+    """What the coordinator asks of one site in a stage of a secure sum.
+
+    Parameters
+    ----------
+    run
+        The run's identity.
+    number
+        Which of the run's sums, counted from 1; one that was given up has its number too.
+    stage
+        What is asked.
+    content
+        At `ADVERTISE` what all sites agree on, `tacit.joint_plan.JointPlan.text`; then what
+        `tacit.secagg.server.Server` gives; why, at `GIVEN_UP`.
+    weights
+        At `ADVERTISE` the SHA-256 of the round's global weights.
+    """
+
+    run: str
+    number: int
+    stage: SecureStage
+    content: bytes
+    weights: str = ""
+
+    def to_config(self) -> dict[str, Scalar | bytes]:
+        """Flatten for a config record."""
+        return {
+            "run": self.run,
+            "number": self.number,
+            "stage": self.stage.value,
+            "content": self.content,
+            "weights": self.weights,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, object]) -> "SecureRequest":
+        """Read what `to_config` wrote.
+
+        Raises
+        ------
+        ConfigurationError
+            A key is missing, unknown or of another type.
+        """
+        with reading(config) as rest:
+            return cls(
+                run=text(rest.pop("run")),
+                number=whole(rest.pop("number")),
+                stage=SecureStage(text(rest.pop("stage"))),
+                content=raw(rest.pop("content")),
+                weights=text(rest.pop("weights")),
+            )
 
 
 def request_hash(config: Mapping[str, object], weights_sha256: str) -> str:
@@ -263,90 +333,3 @@ def request_hash(config: Mapping[str, object], weights_sha256: str) -> str:
     """
     asked = {k: v for k, v in sorted(config.items()) if not k.startswith("receipt-")}
     return sha256(f"{asked!r}|{weights_sha256}".encode()).hexdigest()
-
-
-def first(names: Sequence[str]) -> str:
-    """Name a few of many."""
-    shown = ", ".join(names[:NAMED])
-    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
-
-
-@contextmanager
-def _reading(config: Mapping[str, object]) -> Iterator[dict[str, object]]:
-    """Give a copy of a config record to be taken apart; nothing may be left of it."""
-    rest = dict(config)
-    try:
-        yield rest
-    except (KeyError, OverflowError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"a request cannot be read: {error!r}") from error
-    if rest:
-        raise ConfigurationError(f"a request has unknown keys: {first(sorted(rest))}")
-
-
-def _flat(plan: RoundPlan) -> dict[str, Scalar]:
-    """Flatten a plan; what is None is left out."""
-    fields = asdict(plan)
-    share = fields.pop("share") or {}
-    fields |= {f"share_{name}": value for name, value in share.items()}
-    return {
-        # Plain text, as it arrives: `request_hash` is the same on both sides of the wire.
-        f"plan-{name.replace('_', '-')}": value.value if isinstance(value, StrEnum) else value
-        for name, value in fields.items()
-        if value is not None
-    }
-
-
-def _plan(rest: dict[str, object]) -> RoundPlan:
-    """Take a plan's keys out of a config record."""
-    clip, sigma = rest.pop("plan-clipping-norm", None), rest.pop("plan-noise-multiplier", None)
-    return RoundPlan(
-        steps=_whole(rest.pop("plan-steps")),
-        sampling_rate=_real(rest.pop("plan-sampling-rate")),
-        divisor=_real(rest.pop("plan-divisor")),
-        learning_rate=_real(rest.pop("plan-learning-rate")),
-        clipping_norm=None if clip is None else _real(clip),
-        noise_multiplier=None if sigma is None else _real(sigma),
-        unit=Unit(_text(rest.pop("plan-unit"))),
-        proximal_mu=_real(rest.pop("plan-proximal-mu")),
-        optimizer=LocalOptimizer(_text(rest.pop("plan-optimizer"))),
-        share=_share(rest),
-    )
-
-
-def _share(rest: dict[str, object]) -> Share | None:
-    if not any(key.startswith("plan-share-") for key in rest):
-        return None
-    return Share(
-        bits=_whole(rest.pop("plan-share-bits")),
-        spacing=_real(rest.pop("plan-share-spacing")),
-        dimension=_whole(rest.pop("plan-share-dimension")),
-        sites=_whole(rest.pop("plan-share-sites")),
-        largest=_whole(rest.pop("plan-share-largest")),
-        variance=_real(rest.pop("plan-share-variance")),
-        honest=_whole(rest.pop("plan-share-honest")),
-        weight=_real(rest.pop("plan-share-weight")),
-    )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text")
-    return value
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{value!r} is not true or false")
-    return value
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is not a whole number")
-    return value
-
-
-def _real(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is not a number")
-    return float(value)

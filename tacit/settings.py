@@ -14,13 +14,14 @@ from pydantic import ConfigDict, Field, with_config
 from tacit.learning.plan import LocalOptimizer
 from tacit.models.pretraining import Pretraining
 from tacit.models.trainable import Train
-from tacit.privacy.events import Unit
+from tacit.privacy.events import Relation, Unit
 
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, strict=True)]
+Bits = Literal[16, 32]
 
 
 @with_config(_STRICT)
@@ -81,6 +82,26 @@ class Training:
     min_replies: Count | Literal["all"] = "all"
 
 
+class NoiseBy(StrEnum):
+    """Who adds the noise that protects whole clients."""
+
+    COORDINATOR = "coordinator"
+    """It is trusted with the exact sum and, where there is no secure sum, with each update."""
+    CLIENTS = "clients"
+    """Each adds its share, and only the sum is seen."""
+
+
+class SecureAggregation(StrEnum):
+    """Whether the coordinator sees the sum of what sites send, and nothing else of it."""
+
+    AUTO = "auto"
+    """In a deployment of four or more sites, and wherever the privacy needs it there."""
+    REQUIRED = "required"
+    """Always, also in a simulation; never with fewer than three sites."""
+    OFF = "off"
+    """It sees what each site sends."""
+
+
 class NoiseSource(StrEnum):
     """Where noise comes from when it is not seeded."""
 
@@ -100,6 +121,8 @@ class RecordPrivacy:
         Largest L2 norm C of one record's gradient.
     unit
         Whose presence is hidden; 'record' is what there is.
+    bits
+        Of a number in a secure sum: 32, or 16 where rounding costs little.
     noise_seed
         Seed of noise and sampling (simulation only); None follows the run's seed; 'system' takes
         noise that nobody can recompute.
@@ -110,13 +133,14 @@ class RecordPrivacy:
     delta: Annotated[float, Field(gt=0, lt=1, strict=True)]
     clipping_norm: Positive
     unit: Unit = Unit.RECORD
+    bits: Bits = 32
     noise_seed: Seed | NoiseSource | None = None
 
 
 @with_config(_STRICT)
 @dataclass(frozen=True)
 class ClientPrivacy:
-    """Differential privacy for whole clients, by the coordinator: it is trusted with each update.
+    """Differential privacy for whole clients.
 
     Parameters
     ----------
@@ -124,6 +148,12 @@ class ClientPrivacy:
         Budget of the run for every client.
     clipping_norm
         Largest L2 norm C of all that a client adds to a round's model.
+    noise
+        Who adds it.
+    colluders
+        Where clients do: how many whose shares are not counted on, as in `SharedNoisePrivacy`.
+    bits
+        As `RecordPrivacy` has it.
     noise_seed
         As `RecordPrivacy` has it.
     """
@@ -132,7 +162,15 @@ class ClientPrivacy:
     epsilon: Positive
     delta: Annotated[float, Field(gt=0, lt=1, strict=True)]
     clipping_norm: Positive
+    noise: NoiseBy = NoiseBy.COORDINATOR
+    colluders: Annotated[int, Field(ge=0, strict=True)] = 1
+    bits: Bits = 32
     noise_seed: Seed | NoiseSource | None = None
+
+    @property
+    def in_shares(self) -> bool:
+        """Whether clients make the noise together."""
+        return self.noise is NoiseBy.CLIENTS
 
 
 @with_config(_STRICT)
@@ -163,7 +201,7 @@ class SharedNoisePrivacy:
     delta: Annotated[float, Field(gt=0, lt=1, strict=True)]
     clipping_norm: Positive
     colluders: Annotated[int, Field(ge=0, strict=True)] = 1
-    bits: Literal[16, 32] = 32
+    bits: Bits = 32
     noise_seed: Seed | NoiseSource | None = None
 
 
@@ -177,6 +215,13 @@ class NoPrivacy:
 
 AnyPrivacy = RecordPrivacy | SharedNoisePrivacy | ClientPrivacy | NoPrivacy
 Privacy = Annotated[AnyPrivacy, Field(discriminator="kind")]
+
+
+def protected(privacy: AnyPrivacy) -> tuple[Unit, Relation]:
+    """Return whose presence a privacy hides, between which data sets; without any, a record's."""
+    if isinstance(privacy, ClientPrivacy):
+        return Unit.CLIENT, Relation.REPLACE_WITH_ZERO
+    return Unit.RECORD, Relation.ADD_OR_REMOVE_ONE
 
 
 class Precision(StrEnum):
@@ -350,6 +395,8 @@ class Settings:
         Whether the baselines are measured too.
     cache
         Folder for pretrained models and calibrated noise; None for the user's cache folder.
+    secure_aggregation
+        Whether only sums are seen.
     """
 
     name: str
@@ -362,6 +409,7 @@ class Settings:
     engine: EngineSettings
     baselines: Baselines
     availability: Availability = field(default_factory=Availability)
+    secure_aggregation: SecureAggregation = SecureAggregation.AUTO
     compare: bool = False
     cache: str | None = None
     run: RunSettings = field(default_factory=RunSettings)

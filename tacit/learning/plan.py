@@ -21,17 +21,13 @@ class LocalOptimizer(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """A site's part of a sum whose noise the sites make together: see `tacit.privacy.shares`.
+class Part:
+    """How what a site computes enters a sum over sites, of which nothing else need be seen.
 
     Parameters
     ----------
     bits, spacing, dimension, sites, largest
         The grid on which is summed: `tacit.privacy.grid.Grid`.
-    variance
-        Of the site's own noise, in squared units of the grid.
-    honest
-        How many such shares are counted on: fewest survivors less colluders.
     weight
         Public weight of the site in the sum.
     """
@@ -41,15 +37,33 @@ class Share:
     dimension: int
     sites: int
     largest: int
-    variance: float
-    honest: int
     weight: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight <= 1:
+            raise ConfigurationError(f"weight={self.weight} of a part must be in (0, 1]")
 
     def grid(self) -> "Grid":
         """Return the grid; ConfigurationError says why there is none such."""
         from tacit.privacy.grid import Grid
 
         return Grid(self.bits, self.spacing, self.dimension, self.sites, self.largest)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A site's share of the noise that the sites make together: see `tacit.privacy.shares`.
+
+    Parameters
+    ----------
+    variance
+        Of the site's own noise, in squared units of the grid.
+    honest
+        How many such shares are counted on: fewest survivors less colluders.
+    """
+
+    variance: float
+    honest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +91,11 @@ class RoundPlan:
         μ of FedProx: how strongly each step is pulled back to the round's first weights; 0 without.
     optimizer
         What is made of a step's gradient.
+    part
+        How the result enters a sum over sites; None where the site's weights are sent.
     share
-        Where the site's clipped gradients go into a sum with its share of the noise, in place of a
-        step of its own with `noise_multiplier`; None elsewhere.
+        The site's noise on its part, in place of `noise_multiplier`; None elsewhere. Where the unit
+        is a record, the part is one step's sum of clipped gradients.
     """
 
     steps: int
@@ -91,6 +107,7 @@ class RoundPlan:
     unit: Unit = Unit.RECORD
     proximal_mu: float = 0.0
     optimizer: LocalOptimizer = LocalOptimizer.SGD
+    part: Part | None = None
     share: Share | None = None
 
     def __post_init__(self) -> None:
@@ -103,6 +120,8 @@ class RoundPlan:
                 raise ConfigurationError(f"{name} must be positive, not {value}")
         if not (math.isfinite(self.proximal_mu) and self.proximal_mu >= 0):
             raise ConfigurationError(f"proximal μ must be 0 or more, not {self.proximal_mu}")
+        if self.part is not None:
+            self.part.grid()
         if self.share is not None:
             self._check_share()
         elif (self.clipping_norm is None) != (self.noise_multiplier is None):
@@ -120,10 +139,17 @@ class RoundPlan:
         return private and self.unit is Unit.RECORD
 
     @property
+    def sums_gradients(self) -> bool:
+        """Whether the part is of clipped gradients of one step, and not of what a round adds."""
+        return self.share is not None and self.unit is Unit.RECORD
+
+    @property
     def unit_norm(self) -> float:
-        """Largest L2 norm of one unit's part of a shared sum: weight × C ÷ divisor."""
-        weight = 1.0 if self.share is None else self.share.weight
-        return weight * (self.clipping_norm or 0.0) / self.divisor
+        """Largest L2 norm of what one unit adds to the part: C, or weight × C ÷ divisor."""
+        clip = self.clipping_norm or 0.0
+        if self.part is None or self.unit is Unit.CLIENT:
+            return clip
+        return self.part.weight * clip / self.divisor
 
     @property
     def clips_update(self) -> bool:
@@ -158,14 +184,20 @@ class RoundPlan:
         return self.event() if self.share is None else self._shared_event(self.share, 1)
 
     def _shared_event(self, share: Share, shares: int) -> SkellamSteps:
+        if self.part is None:
+            raise ConfigurationError("a share of noise is added to a part of a sum: there is none")
+        whole = self.unit is Unit.CLIENT
         try:
             return SkellamSteps(
-                share.grid().l2_sensitivity(self.unit_norm),
-                shares * share.variance,
-                share.dimension,
-                self.sampling_rate,
-                self.steps,
+                self.part.grid().l2_sensitivity(self.unit_norm),
+                share.variance,
+                self.part.dimension,
+                # Who takes part in a round is seen.
+                1.0 if whole else self.sampling_rate,
+                1 if whole else self.steps,
                 self.unit,
+                Relation.REPLACE_WITH_ZERO if whole else Relation.ADD_OR_REMOVE_ONE,
+                shares,
             )
         except ValueError as error:
             raise ConfigurationError(f"privacy of a round: {error}") from error
@@ -175,6 +207,8 @@ class RoundPlan:
             raise ConfigurationError(
                 "a sum with shared noise has a clipping norm, and no noise multiplier"
             )
+        if not self.sums_gradients:
+            return
         if (self.steps, self.proximal_mu, self.optimizer) != (1, 0.0, LocalOptimizer.SGD):
             raise ConfigurationError(
                 "with shared noise one gradient step is one sum: steps=1, proximal μ=0 and "

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -11,7 +10,7 @@ from torch import nn
 from tacit.domains.domain import Examples
 from tacit.learning.local import Compute, in_passes, random_layers
 from tacit.learning.per_example import PerExampleGradients
-from tacit.learning.plan import RoundPlan, Share
+from tacit.learning.plan import Part, RoundPlan, Share
 from tacit.privacy.randomness import Stream
 from tacit.privacy.skellam import skellam
 
@@ -23,6 +22,7 @@ def noised_sum(
     model: nn.Module,
     data: Examples,
     plan: RoundPlan,
+    part: Part,
     share: Share,
     *,
     coins: Stream,
@@ -43,8 +43,8 @@ def noised_sum(
         With the round's weights.
     data
         The site's rows.
-    plan, share
-        What to compute.
+    plan, part, share
+        What to compute; the last two are the plan's.
     coins, noise, rounding, layers
         Streams for the Poisson sample, the noise, the rounding, and for layers that are random; the
         last protects nobody.
@@ -58,9 +58,9 @@ def noised_sum(
     ndarray
         Residues modulo 2^bits [dimension], trainable weights one after another in their order.
     """
-    grid = share.grid()
+    grid = part.grid()
     total = torch.zeros(grid.dimension, dtype=torch.int64)
-    factor = share.weight / plan.divisor
+    factor = part.weight / plan.divisor
     on_step(1)
     drawn = coins.coins(len(data), plan.sampling_rate)
     features = data.features[drawn].to(compute.device)
@@ -75,13 +75,3 @@ def noised_sum(
             total += grid.rounded(rows * factor, plan.unit_norm, rounding).sum(0)
     noised = grid.clamped(total) + skellam(noise, share.variance, grid.dimension)
     return grid.residues(noised)
-
-
-def unflattened(flat: NDArray[np.float64], shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Cut a vector [d] into arrays by name, in the order of `shapes`."""
-    found, start = {}, 0
-    for name, shape in shapes.items():
-        size = int(np.prod(shape))
-        found[name] = flat[start : start + size].reshape(shape)
-        start += size
-    return found

@@ -134,7 +134,7 @@ def _one_step(event: SkellamSteps, orders: tuple[int, ...]) -> Curve:
 
 def _whole(event: SkellamSteps, orders: Curve) -> Curve:
     """Corollary 3.6 of Agarwal, Kairouz and Liu 2021."""
-    mu, l2, l1 = event.variance, event.l2_sensitivity, event.l1_sensitivity
+    mu, l2, l1 = event.counted_variance, event.l2_sensitivity, event.l1_sensitivity
     squared = l2 * l2  # unlike l2**2, infinite where it is too large
     fine = ((2 * orders - 1) * squared + 6 * l1) / (4 * mu) / mu
     curve: Curve = orders * squared / (2 * mu) + np.minimum(fine, 3 * l1 / (2 * mu))

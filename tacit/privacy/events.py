@@ -103,8 +103,7 @@ class SkellamSteps:
     l2_sensitivity
         Δ₂: largest L2 norm of the integer vector that one unit contributes to one sum. Positive.
     variance
-        μ: variance of the noise on each coordinate that is counted on: the sum over those shares
-        that whoever the guarantee is against does not know. Positive.
+        Of one share of the noise, on each coordinate. Positive.
     dimension
         d: number of coordinates, from 1 to 2**48.
     sampling_rate
@@ -115,6 +114,9 @@ class SkellamSteps:
         Whose contribution is bounded.
     relation
         Neighbouring relation under which the sensitivity of the sum is Δ₂.
+    shares
+        How many shares are counted on, at least 1: those that whoever the guarantee is against
+        does not know. With 1 the site's own is enough, whatever the others do.
 
     References
     ----------
@@ -129,6 +131,7 @@ class SkellamSteps:
     steps: int
     unit: Unit = Unit.RECORD
     relation: Relation = Relation.ADD_OR_REMOVE_ONE
+    shares: int = 1
 
     kind: ClassVar[str] = "skellam_steps/1"
 
@@ -142,6 +145,13 @@ class SkellamSteps:
             raise ValueError(f"sampling_rate={self.sampling_rate} must be in (0, 1]")
         if self.steps < 0:
             raise ValueError(f"steps={self.steps} must not be negative")
+        if self.shares < 1:
+            raise ValueError(f"shares={self.shares} must be at least 1")
+
+    @property
+    def counted_variance(self) -> float:
+        """μ: variance of the noise that is counted on, of all its shares."""
+        return self.shares * self.variance
 
     @property
     def l1_sensitivity(self) -> float:
@@ -150,8 +160,8 @@ class SkellamSteps:
 
     @property
     def noise_multiplier(self) -> float:
-        """σ: standard deviation of the noise, divided by the sensitivity Δ₂."""
-        return math.sqrt(self.variance) / self.l2_sensitivity
+        """σ: standard deviation of the noise counted on, divided by the sensitivity Δ₂."""
+        return math.sqrt(self.counted_variance) / self.l2_sensitivity
 
 
 NoisedSteps = GaussianSteps | SkellamSteps
@@ -209,4 +219,5 @@ def _skellam_steps(fields: Mapping[str, object]) -> SkellamSteps:
         steps=int(str(fields["steps"])),
         unit=Unit(str(fields["unit"])),
         relation=Relation(str(fields["relation"])),
+        shares=int(str(fields.get("shares", 1))),
     )

@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tacit.errors import ConfigurationError, RefusedError
-from tacit.privacy.events import Event, ExactRelease, NoisedSteps, from_json, to_json
+from tacit.privacy.events import (
+    Event,
+    ExactRelease,
+    NoisedSteps,
+    SkellamSteps,
+    from_json,
+    to_json,
+)
 from tacit.privacy.ledger_filter import renyi_budget
 
 SLACK = 1e-9
@@ -34,6 +41,7 @@ class Reason(StrEnum):
     DOMAIN_DIFFERS = "domain_differs"
     STRATEGY_NOT_ALLOWED = "strategy_not_allowed"
     SECURE_AGGREGATION_REQUIRED = "secure_aggregation_required"
+    SECURE_SUM = "secure_sum"
     NOT_AVAILABLE = "not_available"
     """Whatever depends on data."""
 
@@ -163,6 +171,9 @@ class Policy:
     test_data
         Whether the data set is marked as test data, whose privacy nobody needs: only then may
         noise be seeded or left out.
+    epsilon_alone
+        The most that one run may cost at its own δ should all other sites give their shares of
+        noise away; 0 where no noise is shared.
 
     Raises
     ------
@@ -177,8 +188,11 @@ class Policy:
     most_rounds: int | None = None
     require_privacy: bool = True
     test_data: bool = False
+    epsilon_alone: float = 0.0
 
     def __post_init__(self) -> None:
+        if not self.epsilon_alone >= 0:
+            raise ConfigurationError(f"epsilon_alone={self.epsilon_alone} must be 0 or more")
         _check_budget("epsilon_per_run", self.epsilon_per_run, "delta_per_run", self.delta_per_run)
         _check_budget(
             "lifetime_epsilon", self.lifetime_epsilon, "delta_per_run", self.delta_per_run
@@ -246,6 +260,8 @@ class Policy:
                 f"run {plan.run!r} costs ε = {cost:.6g} at δ = {plan.delta:g} and declares "
                 f"{plan.epsilon:g}: add noise or take fewer rounds",
             )
+        if isinstance(plan.event, SkellamSteps) and plan.event.shares > 1:
+            self._check_alone(plan, plan.event)
 
     def check_lifetime(self, plan: Plan, others: Sequence[Event], delta: float, order: int) -> None:
         """Refuse a plan that, after everything else, would cost more than the lifetime's ε.
@@ -287,6 +303,20 @@ class Policy:
                 f"with run {plan.run!r} the data set would have spent a Rényi divergence of "
                 f"{divergence:.6g} at order {order}; ε = {self.lifetime_epsilon:g} at "
                 f"δ = {delta:g} over its life allows {budget:.6g}",
+            )
+
+    def _check_alone(self, plan: Plan, event: SkellamSteps) -> None:
+        """Refuse where the own share of the noise protects less than this site wants by itself."""
+        from tacit.privacy.accounting import epsilon
+
+        own = in_rounds(replace(event, shares=1), plan.rounds)
+        cost = epsilon(own, plan.delta)
+        if not cost <= self.epsilon_alone + SLACK:
+            raise RefusedError(
+                Reason.BUDGET,
+                f"run {plan.run!r} would cost ε = {cost:.6g} by this site's own share of the noise "
+                f"alone, and epsilon_alone={self.epsilon_alone:g} here: allow more, or let each "
+                "site add all of its noise (privacy=record)",
             )
 
     def _check_run_budget(self, plan: Plan) -> None:

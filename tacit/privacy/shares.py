@@ -106,26 +106,27 @@ class SharedNoise:
 
     def together(self, site: str) -> SkellamSteps:
         """Say what the run releases of a site, as long as `honest` shares are unknown and added."""
-        return self._event(site, self.honest * self.variance)
+        return self._event(site, self.honest)
 
     def alone(self, site: str) -> SkellamSteps:
         """Say what it releases should all the others collude: only the site's own share counts."""
-        return self._event(site, self.variance)
+        return self._event(site, 1)
 
     def total_variance(self, survivors: int) -> float:
         """Return the variance of the noise on a sum of `survivors` vectors, in real units."""
         return survivors * self.variance * self.grid.spacing**2
 
-    def _event(self, site: str, variance: float) -> SkellamSteps:
+    def _event(self, site: str, shares: int) -> SkellamSteps:
         terms = self.terms[site]
         return SkellamSteps(
             self.grid.l2_sensitivity(terms.norm),
-            variance,
+            self.variance,
             self.grid.dimension,
             terms.sampling_rate,
             self.steps,
             self.unit,
             self.relation,
+            shares,
         )
 
 
@@ -139,6 +140,7 @@ def shared_noise(
     fewest: int,
     colluders: int = 1,
     bits: int = 32,
+    sums: int | None = None,
     unit: Unit = Unit.RECORD,
     relation: Relation = Relation.ADD_OR_REMOVE_ONE,
 ) -> SharedNoise:
@@ -154,7 +156,7 @@ def shared_noise(
     epsilon, delta
         Budget of the whole run for each site's units, ε > 0 and δ in (0, 1), by RDP.
     steps
-        Number of sums in the run, at least 1.
+        In how many sums of the run each site is, at least 1.
     dimension
         Number of coordinates, at least 1.
     fewest
@@ -164,6 +166,8 @@ def shared_noise(
         guarantee is also against other sites, each of which knows its own share.
     bits
         32, or 16 where rounding costs little: `Grid`.
+    sums
+        How many sums the run has; None where every site is in each.
     unit, relation
         Whose presence is hidden, between which data sets.
 
@@ -201,7 +205,7 @@ def shared_noise(
     ideal = least(lambda norm: norm / largest * _FINE) * (largest / _FINE) ** 2
     rounding = sum(each.most_units for each in terms.values()) / 4 / len(terms)
     for grid in _grids(terms, bits, dimension):
-        if _wraps(grid, ideal / grid.spacing**2, steps):
+        if _wraps(grid, ideal / grid.spacing**2, sums or steps):
             continue
         variance = least(grid.l2_sensitivity)
         error = (variance + rounding) * grid.spacing**2 / ideal
@@ -211,7 +215,7 @@ def shared_noise(
                 f"rounding {dimension} coordinates to {bits} bits costs {100 * cost:.3g} % more "
                 f"noise, over {100 * MOST_ROUNDING_COST:g} %: {_way_out(bits)}"
             )
-        if not _wraps(grid, variance, steps):
+        if not _wraps(grid, variance, sums or steps):
             return SharedNoise(grid, variance, dict(terms), honest, steps, cost, unit, relation)
     raise ConfigurationError(
         f"the sum of {len(terms)} sites and its noise do not fit {bits} bits on any grid: "
@@ -256,7 +260,8 @@ def _least_share(
 
     def cost(share: float) -> float:
         return max(
-            epsilon_of([replace(event, variance=honest * share)], delta) for event in worst.values()
+            epsilon_of([replace(event, variance=share, shares=honest)], delta)
+            for event in worst.values()
         )
 
     unit = max(event.l2_sensitivity for event in worst.values()) ** 2

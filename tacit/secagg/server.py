@@ -267,7 +267,7 @@ class Server:
     def _given_up(self, why: str) -> TooFewSitesError:
         said = "".join(f"; {fault}" for fault in self.faults.values())
         return TooFewSitesError(
-            f"round {self._context.round} of {self._context.run} is given up: {why}{said}",
+            f"sum {self._context.round} of {self._context.run} is given up: {why}{said}",
             self.faults,
         )
 

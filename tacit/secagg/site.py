@@ -6,6 +6,7 @@ Five stages, of which each takes the server's bytes and gives the site's, see
     site = Site(context, "county", identity)
     site.advertise()
     site.share(directory)
+    site.ready(dealt)           # may be left out
     site.mask(dealt, vector)
     site.agree(survivors)
     site.reveal(agreements)
@@ -115,6 +116,23 @@ class Site:
         """
         return self._answer(Stage.SHARED, directory, lambda: self._share(directory))
 
+    def ready(self, dealt: bytes) -> None:
+        """Refuse what `mask` would refuse, before anything was spent on a vector.
+
+        Raises
+        ------
+        SecureSumError, WrongMessageError
+            Too few others take part, or some who do not exist.
+        """
+        if self._stage is Stage.MASKED and dealt == self._last[0]:
+            return
+
+        def check() -> bytes:
+            self._dealt(dealt)
+            return b""
+
+        self._turn(Stage.MASKED, check)
+
     def mask(self, dealt: bytes, vector: Vector) -> bytes:
         """Give the site's vector under its masks.
 
@@ -163,23 +181,27 @@ class Site:
         return revealed
 
     def _answer(self, stage: Stage, request: bytes, make: Callable[[], bytes]) -> bytes:
+        if self._over is None and stage == self._stage and request == self._last[0]:
+            return self._last[1]
+        answer = self._turn(stage, make)
+        self._stage, self._last = stage, (request, answer)
+        return answer
+
+    def _turn(self, stage: Stage, make: Callable[[], bytes]) -> bytes:
+        """Do what is next; what cannot be done ends the round here."""
         if self._over is not None:
             raise SecureSumError(f"{self.name}: this round is over here: {self._over}")
-        if stage == self._stage and request == self._last[0]:
-            return self._last[1]
         try:
             if stage != self._stage + 1:
                 raise SecureSumError(
                     f"{self.name}: was asked again, for something else or out of turn: it has "
                     f"{self._stage.name.lower()} and would now have {stage.name.lower()}"
                 )
-            answer = make()
+            return make()
         except TacitError as error:
             self._over = str(error)
             self._forget()
             raise
-        self._stage, self._last = stage, (request, answer)
-        return answer
 
     def _secrets(self) -> RoundKeys:
         if self._keys is None:
@@ -215,8 +237,7 @@ class Site:
         return dealing.encode()
 
     def _mask(self, content: bytes, vector: Vector) -> bytes:
-        dealt = decode(Dealt, content, SERVER_NAME)
-        self._check_present(dealt.dealers, "dealt shares", self._session.advertisements)
+        dealt = self._dealt(content)
         self._dealers = dealt.dealers
         keys, session = self._secrets(), self._session
         partners = self._neighbours(dealt.dealers)
@@ -231,6 +252,11 @@ class Site:
         apply(masks, masked)
         signature = self._identity.sign(input_statement(session.digest, dealt.dealers))
         return MaskedInput(masked.data.cast("B"), signature, self._opened.complaints).encode()
+
+    def _dealt(self, content: bytes) -> Dealt:
+        dealt = decode(Dealt, content, SERVER_NAME)
+        self._check_present(dealt.dealers, "dealt shares", self._session.advertisements)
+        return dealt
 
     def _agree(self, content: bytes) -> bytes:
         survivors = decode(Survivors, content, SERVER_NAME)

@@ -1,0 +1,164 @@
+"""What each site of a run computes in a round: rate, steps, divisor, μ, C, σ and part of a sum.
+
+All of it follows from public numbers, so that a site can work out what it will be asked.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+from tacit.learning.plan import RoundPlan
+from tacit.learning.sums import in_clients, in_gradients, in_updates
+from tacit.messages import Limits
+from tacit.privacy.calibration import noise_multiplier
+from tacit.privacy.events import Unit
+from tacit.settings import (
+    AnyPrivacy,
+    ClientPrivacy,
+    NoPrivacy,
+    RecordPrivacy,
+    SharedNoisePrivacy,
+    Training,
+)
+
+
+def site_plans(
+    sizes: Mapping[str, int],
+    training: Training,
+    privacy: AnyPrivacy,
+    *,
+    mu: float,
+    cache: Path,
+    dimension: int,
+    limits: Mapping[str, Limits] | None = None,
+    secure: bool = False,
+) -> dict[str, RoundPlan]:
+    """Return each site's plan, in the order of names.
+
+    A site whose limits are narrower than what the run asks gets more noise: a smaller ε, or the
+    least noise multiplier that it takes.
+
+    Parameters
+    ----------
+    sizes
+        Declared size of each site.
+    training, privacy
+        How.
+    mu
+        Of FedProx; 0 without.
+    cache
+        Folder for calibrated noise.
+    dimension
+        How many weights are trained.
+    limits
+        What each site has stated of its policy, where it has.
+    secure
+        Whether the coordinator is to see sums only.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such plan; names the key.
+    """
+    told = limits or {}
+    # Sites of one declared size and like limits do the same: of very many, few differ.
+    rounds = rounds_of_a_site(training, len(sizes))
+    alike = lru_cache(maxsize=None)(partial(_round_plan, training, rounds, mu=mu, cache=cache))
+    plans = {
+        site: alike(within(privacy, told.get(site)), sizes[site], told.get(site))
+        for site in sorted(sizes)
+    }
+    asked, fewest = cohort_size(training, len(sizes)), fewest_summed(training, len(sizes), secure)
+    if isinstance(privacy, SharedNoisePrivacy):
+        return in_gradients(plans, sizes, privacy, training, fewest, dimension)
+    if isinstance(privacy, ClientPrivacy) and (secure or privacy.in_shares):
+        return in_clients(
+            plans,
+            privacy,
+            cohort=asked,
+            steps=rounds,
+            rounds=training.rounds,
+            fewest=fewest,
+            dimension=dimension,
+        )
+    if secure:
+        bits = privacy.bits if isinstance(privacy, RecordPrivacy) else 32
+        return in_updates(plans, sizes, asked, dimension, bits)
+    return plans
+
+
+def cohort_size(training: Training, sites: int) -> int:
+    """Return how many sites a round asks."""
+    return sites if training.cohort == "all" else training.cohort
+
+
+def fewest_replies(training: Training, sites: int) -> int:
+    """Return with how many replies a round counts."""
+    return cohort_size(training, sites) if training.min_replies == "all" else training.min_replies
+
+
+def quorum(sites: int) -> int:
+    """Return how many of a secure sum's sites must be there in every stage, `Cohort.quorum`."""
+    return 2 * sites // 3 + 1
+
+
+def rounds_of_a_site(training: Training, sites: int) -> int:
+    """Return in how many rounds a site takes part at most.
+
+    Of every `sites // cohort` rounds it takes part in one at most: `simulations.draw`.
+    """
+    return math.ceil(training.rounds / (sites // cohort_size(training, sites)))
+
+
+def fewest_summed(training: Training, sites: int, secure: bool) -> int:
+    """Return with how many replies a round counts; of a secure sum a quorum must be there."""
+    fewest = fewest_replies(training, sites)
+    return max(fewest, quorum(cohort_size(training, sites))) if secure else fewest
+
+
+def within(privacy: AnyPrivacy, limits: Limits | None) -> AnyPrivacy:
+    """Return a privacy within what a site has stated of its policy, where it can have its own."""
+    if limits is None or not isinstance(privacy, RecordPrivacy):
+        return privacy
+    return replace(privacy, epsilon=min(privacy.epsilon, limits.epsilon))
+
+
+def _round_plan(
+    training: Training,
+    rounds: int,
+    privacy: AnyPrivacy,
+    declared: int,
+    limits: Limits | None,
+    *,
+    mu: float,
+    cache: Path,
+) -> RoundPlan:
+    batch = declared if training.batch_size == "full" else min(training.batch_size, declared)
+    rate = batch / declared
+    plain = RoundPlan(
+        training.local_steps,
+        rate,
+        float(batch),
+        training.learning_rate,
+        proximal_mu=mu,
+        optimizer=training.optimizer,
+    )
+    if isinstance(privacy, NoPrivacy | SharedNoisePrivacy):
+        return plain
+    whole = isinstance(privacy, ClientPrivacy)
+    sigma = noise_multiplier(
+        privacy.epsilon,
+        privacy.delta,
+        # Who takes part in a round is seen, so that drawing clients amplifies nothing.
+        1.0 if whole else rate,
+        rounds if whole else rounds * training.local_steps,
+        cache=cache / "noise",
+    )
+    return replace(
+        plain,
+        clipping_norm=privacy.clipping_norm,
+        noise_multiplier=max(sigma, limits.least_noise_multiplier if limits else 0.0),
+        unit=Unit.CLIENT if isinstance(privacy, ClientPrivacy) else privacy.unit,
+    )
