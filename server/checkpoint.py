@@ -28,6 +28,7 @@ def save_checkpoint(folder: Path, run: str, state: State) -> None:
         "run": run,
         "model": state.model,
         "round": str(state.round),
+        "clip_factor": repr(state.clip_factor),
         "receipts": json.dumps(_grouped(state.receipts)),
         "order": json.dumps(list(state.weights)),
     }
@@ -68,6 +69,7 @@ def load_checkpoint(folder: Path) -> tuple[str, State]:
                 for site in sites
             },
             model=about["model"],
+            clip_factor=float(about.get("clip_factor", "1.0")),
         )
         return about["run"], state
     except (SafetensorError, KeyError, ValueError, TypeError, struct.error) as error:

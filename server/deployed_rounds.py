@@ -107,6 +107,7 @@ def rounds_left(
                 replied=outcome.replied,
                 failed=outcome.failed,
                 epsilon=spent,
+                clipping_norm=outcome.clipping_norm,
             )
         )
         save_checkpoint(own.path / directory.CHECKPOINT, run, after)

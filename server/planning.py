@@ -94,6 +94,7 @@ def plan_run(
         },
         delta=0.0 if isinstance(privacy, NoPrivacy) else privacy.delta,
         central=central,
+        clipping_quantile=privacy.clipping_quantile if isinstance(privacy, ClientPrivacy) else None,
         min_replies=fewest,
         summed=plans if secure else None,
         cohort=None if training.cohort == "all" else training.cohort,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from strategies.memory import Memory, recall, remembered
 from strategies.records import from_record, numbers_of, to_record
 from tacit.errors import TacitError, TooFewSitesError
 from tacit.joint_plan import JointPlan
+from tacit.learning.clipping import next_factor
 from tacit.learning.plan import RoundPlan
 from tacit.messages import ARRAYS, CONFIG, LEDGER, METRICS, SECURE, WEIGHT, Terms, TrainRequest
 from tacit.models.trainable import Weights, sha256_of
@@ -55,6 +57,8 @@ class RunPlan:
         Seconds after which a missing reply is a failure; None to wait.
     central
         How the coordinator noises the sum of a round's updates; None where it adds no noise.
+    clipping_quantile
+        Share of updates that C, which follows them, leaves as they are; None where C stays.
     summed
         What each site of a secure sum computes, also those that have not joined; None where each
         reply is seen.
@@ -72,6 +76,7 @@ class RunPlan:
     cohort: int | None = None
     most_rounds: int | None = None
     central: CentralNoise | None = None
+    clipping_quantile: float | None = None
     summed: Mapping[str, RoundPlan] | None = None
 
     @property
@@ -91,6 +96,14 @@ class RunPlan:
             summed = {site: summed[site] for site in sites}
         return replace(self, sites={site: self.sites[site] for site in sites}, summed=summed)
 
+    def clipped_at(self, factor: float) -> "RunPlan":
+        """Return the plan of a round whose C is so many times that of the plan."""
+        at = lru_cache(maxsize=None)(partial(replace, clip_factor=factor))
+        summed = self.summed
+        if summed is not None:
+            summed = {site: at(plan) for site, plan in summed.items()}
+        return replace(self, sites={s: at(plan) for s, plan in self.sites.items()}, summed=summed)
+
     def joint(self) -> JointPlan | None:
         """Return what all sites of a sum agree on; None where each reply is seen."""
         if self.summed is None:
@@ -103,7 +116,7 @@ class State:
     """All that the next round depends on.
 
     `round` is the last complete round; 0 before the first. `model` is the SHA-256 of what does not
-    travel of the model: the weights belong to it alone.
+    travel of the model: the weights belong to it alone. `clip_factor` is the next round's.
     """
 
     round: int
@@ -111,17 +124,22 @@ class State:
     memory: Memory = field(default_factory=dict)
     receipts: Mapping[str, Receipt] = field(default_factory=dict)
     model: str = ""
+    clip_factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class RoundOutcome:
-    """What happened in a round: who replied, who failed and why, and how long it took."""
+    """What happened in a round: who replied, who failed and why, and how long it took.
+
+    `clipping_norm` is C where it changes from round to round.
+    """
 
     round: int
     replied: tuple[str, ...]
     failed: Mapping[str, str]
     seconds: float
     cpu_seconds: float
+    clipping_norm: float | None = None
 
 
 def run_rounds(
@@ -187,6 +205,9 @@ def _round(
     """Do the next round; requests and replies, which may be large, end with it."""
     started, cpu_started = time.perf_counter(), time.process_time()
     number = state.round + 1
+    if plan.clipping_quantile is not None:
+        plan = plan.clipped_at(state.clip_factor)
+    unclipped: float | None = None
     step = SumStep.of(plan.sites, plan.central, plan.cohort or len(plan.summed or plan.sites))
     like = state.weights if step is None else step.like()
     summed = _summed(grid, strategy, plan, names, state, number, secured)
@@ -205,12 +226,13 @@ def _round(
             if summed is None
             else summed.total
         )
-        weights = step.weights(total, answers, state.weights, lambda: noise(number))
-        combined = [_standing_for(combined, weights)]
+        mean = step.mean(total, answers, lambda: noise(number))
+        combined = [_standing_for(combined, step.weights(mean, state.weights))]
+        unclipped = step.unclipped(mean)
     elif plan.central is not None:
         parts = (from_record(_arrays_of(message)) for message in combined)
-        mean = noised_mean(parts, state.weights, plan.central, noise(number))
-        combined = [_standing_for(combined, mean)]
+        noised = noised_mean(parts, state.weights, plan.central, noise(number))
+        combined = [_standing_for(combined, noised)]
     record, _ = strategy.aggregate_train(number, combined)
     if record is None:
         raise TooFewSitesError(f"round {number}: the strategy made no model of the replies")
@@ -224,6 +246,9 @@ def _round(
         remembered(strategy, weights),
         receipts,
         state.model,
+        state.clip_factor
+        if unclipped is None or plan.clipping_quantile is None
+        else next_factor(state.clip_factor, unclipped, plan.clipping_quantile),
     )
     outcome = RoundOutcome(
         number,
@@ -231,6 +256,7 @@ def _round(
         failed,
         time.perf_counter() - started,
         time.process_time() - cpu_started,
+        None if unclipped is None else next(iter(plan.sites.values())).clip,
     )
     return after, outcome
 

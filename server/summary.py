@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from server.planning import LEAST_SITES
 from server.rounds import RunPlan, State
 from tacit import __version__
 from tacit.experiment import Prepared
@@ -26,9 +27,11 @@ from tacit.runs.results import (
     ReportedAccountant,
     Results,
     Sampling,
+    SecureSum,
     SiteSpending,
     Timing,
 )
+from tacit.secagg.assumptions import ALL_WITH_ALL, Assumptions
 from tacit.settings import ClientPrivacy, NoPrivacy, SharedNoisePrivacy
 
 REPORTED = ReportedAccountant.PLD
@@ -115,7 +118,21 @@ def summarise(
         privacy=_privacy(prepared, plan, spent, simulated_noise=simulated_noise),
         timing=timing,
         notes=notes,
+        secure_sum=_secure_sum(plan),
     )
+
+
+def _secure_sum(plan: RunPlan) -> SecureSum | None:
+    """Say that only sums were seen, and with how many; None where each site's part was."""
+    if plan.summed is None:
+        return None
+    part = next(iter(plan.summed.values())).part
+    sites = plan.cohort or len(plan.summed)
+    # Fewer than a third: `tacit.secagg.context.Cohort.quorum`. Of three, all must be there.
+    corrupt = (sites - 1) // 3 if sites > LEAST_SITES else 0
+    if sites > ALL_WITH_ALL:
+        corrupt = min(corrupt, Assumptions().corrupt_percent * sites // 100)
+    return SecureSum(sites, plan.min_replies, 32 if part is None else part.bits, corrupt)
 
 
 def _privacy(
@@ -151,9 +168,12 @@ def _privacy(
             relation=Relation.REPLACE_WITH_ZERO,
             adversary=Adversary.OTHER_SITES_AND_MODEL_HOLDERS,
             mechanism=Mechanism.GAUSSIAN_AT_SERVER,
+            clipping_quantile=chosen.clipping_quantile,
         )
         guarantees = (guarantee,)
-    elif isinstance(chosen, SharedNoisePrivacy):
+    if isinstance(chosen, SharedNoisePrivacy) or (
+        isinstance(chosen, ClientPrivacy) and chosen.in_shares
+    ):
         guarantees, accountant = _in_shares(guarantee, plan), ReportedAccountant.RDP
     return Privacy(
         accountant=accountant,
@@ -179,7 +199,11 @@ def _spending(
 def _in_shares(guarantee: Guarantee, plan: RunPlan) -> tuple[Guarantee, ...]:
     """Return what holds with the honest majority, and what each site's own share does alone."""
     (honest,) = {each.share.honest for each in plan.sites.values() if each.share is not None}
-    own = replace(guarantee, mechanism=Mechanism.SKELLAM_IN_SHARES)
+    own = replace(
+        guarantee,
+        mechanism=Mechanism.SKELLAM_IN_SHARES,
+        adversary=Adversary.SERVER_AND_OTHER_SITES,
+    )
     together = replace(own, adversary=Adversary.SERVER_AND_COLLUDERS, honest_sites=honest)
     alone = {}
     for site, spent in guarantee.sites.items():

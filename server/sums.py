@@ -25,18 +25,21 @@ class SumStep:
     parts
         Of each site: one grid, each its own weight.
     scale
-        What a mean of parts is multiplied with: -η of gradients, 1 of what rounds have added.
-    central
-        The coordinator's noise on the sum and by what it is then divided; None where the sum is
-        divided by the weights of those whose parts are in it.
+        What a mean of parts is multiplied with: -η of gradients, C of clients' updates, else 1.
+    deviation
+        Standard deviation of the coordinator's noise on the sum; 0 where it adds none.
     clients
-        By what a sum of whole clients is divided, with noise of their own; 0 elsewhere.
+        By what a sum of whole clients is divided, whoever replied; 0 where a sum is divided by the
+        weights of those whose parts are in it.
+    count_weight
+        κ of `tacit.learning.clipping`, where the last number of a sum is a count; else 0.
     """
 
     parts: Mapping[str, Part]
     scale: float
-    central: CentralNoise | None
+    deviation: float
     clients: int
+    count_weight: float
 
     @classmethod
     def of(
@@ -46,6 +49,10 @@ class SumStep:
 
         Parameters
         ----------
+        sites
+            What each computes.
+        central
+            How the coordinator noises the sum; None where it does not.
         clients
             How many sites a round asks.
         """
@@ -53,8 +60,17 @@ class SumStep:
         if not parts:
             return None
         first = next(iter(sites.values()))
+        deviation = 0.0
+        if central is not None:
+            # σ is of what a client's part may be after rounding, not before.
+            grid = next(iter(parts.values())).grid()
+            deviation = (
+                central.noise_multiplier * grid.l2_sensitivity(first.unit_norm) * grid.spacing
+            )
         scale = -first.learning_rate if first.sums_gradients else 1.0
-        return cls(parts, scale, central, clients if first.clips_update else 0)
+        if first.clips_update:
+            return cls(parts, first.clip, deviation, clients, first.count_weight)
+        return cls(parts, scale, deviation, 0, 0.0)
 
     def like(self) -> dict[str, Any]:
         """Return an array of the type and shape of every site's part."""
@@ -68,14 +84,10 @@ class SumStep:
             total += part[SUM]
         return total
 
-    def weights(
-        self,
-        total: NDArray[Any],
-        sites: Collection[str],
-        start: Weights,
-        noise: Callable[[], Stream],
-    ) -> Weights:
-        """Return the next weights.
+    def mean(
+        self, total: NDArray[Any], sites: Collection[str], noise: Callable[[], Stream]
+    ) -> NDArray[np.float64]:
+        """Return what a sum stands for, with the coordinator's noise, divided.
 
         Parameters
         ----------
@@ -83,19 +95,25 @@ class SumStep:
             Sum of the sites' parts, modulo 2^bits [d].
         sites
             Whose parts are in it.
-        start
-            The weights from which they began.
         noise
             Opens the stream of the coordinator's noise.
         """
         grid = next(iter(self.parts.values())).grid()
-        summed = grid.values(total).numpy()
-        divisor = float(self.clients) or sum(self.parts[site].weight for site in sites)
-        if self.central is not None:
-            # σ is of what a client's update may be after rounding, not before.
-            reach = grid.l2_sensitivity(self.central.clipping_norm) * grid.spacing
-            summed += (
-                self.central.noise_multiplier * reach * noise().normals(grid.dimension).numpy()
-            )
+        summed: NDArray[np.float64] = grid.values(total).numpy()
+        if self.deviation:
+            summed += self.deviation * noise().normals(grid.dimension).numpy()
+        summed /= float(self.clients) or sum(self.parts[site].weight for site in sites)
+        return summed
+
+    def weights(self, mean: NDArray[np.float64], start: Weights) -> Weights:
+        """Return the next weights, from those that the sites began from."""
+        update = mean[:-1] if self.count_weight else mean
         shapes = {name: array.shape for name, array in start.items()}
-        return moved(start, unflattened(self.scale / divisor * summed, shapes))
+        return moved(start, unflattened(self.scale * update, shapes))
+
+    def unclipped(self, mean: NDArray[np.float64]) -> float | None:
+        """Return the noised share of updates that were not clipped; None where none is counted.
+
+        One that did not reply counts as a half.
+        """
+        return float(mean[-1]) / self.count_weight + 0.5 if self.count_weight else None

@@ -195,6 +195,7 @@ class _Recorder:
             loss_on=HELD_OUT,
             evaluation=measured.evaluation,
             epsilon=self._spent(outcome),
+            clipping_norm=outcome.clipping_norm,
         )
 
     def _spent(self, outcome: RoundOutcome) -> dict[str, float] | None:

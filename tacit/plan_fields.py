@@ -63,6 +63,8 @@ def plan_of(rest: dict[str, object]) -> RoundPlan:
         optimizer=LocalOptimizer(text(rest.pop("plan-optimizer"))),
         part=_part(rest),
         share=_share(rest),
+        clip_factor=real(rest.pop("plan-clip-factor")),
+        count_weight=real(rest.pop("plan-count-weight")),
     )
 
 

@@ -73,7 +73,7 @@ def site_plans(
     asked, fewest = cohort_size(training, len(sizes)), fewest_summed(training, len(sizes), secure)
     if isinstance(privacy, SharedNoisePrivacy):
         return in_gradients(plans, sizes, privacy, training, fewest, dimension)
-    if isinstance(privacy, ClientPrivacy) and (secure or privacy.in_shares):
+    if isinstance(privacy, ClientPrivacy) and (secure or privacy.sums):
         return in_clients(
             plans,
             privacy,

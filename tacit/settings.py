@@ -148,6 +148,9 @@ class ClientPrivacy:
         Budget of the run for every client.
     clipping_norm
         Largest L2 norm C of all that a client adds to a round's model.
+    clipping_quantile
+        Share of updates that C is to leave as they are: it follows them then, from `clipping_norm`
+        on, at a cost that is counted. None: C stays.
     noise
         Who adds it.
     colluders
@@ -162,6 +165,7 @@ class ClientPrivacy:
     epsilon: Positive
     delta: Annotated[float, Field(gt=0, lt=1, strict=True)]
     clipping_norm: Positive
+    clipping_quantile: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
     noise: NoiseBy = NoiseBy.COORDINATOR
     colluders: Annotated[int, Field(ge=0, strict=True)] = 1
     bits: Bits = 32
@@ -171,6 +175,11 @@ class ClientPrivacy:
     def in_shares(self) -> bool:
         """Whether clients make the noise together."""
         return self.noise is NoiseBy.CLIENTS
+
+    @property
+    def sums(self) -> bool:
+        """Whether clients send parts of a sum, though each may be seen."""
+        return self.in_shares or self.clipping_quantile is not None
 
 
 @with_config(_STRICT)

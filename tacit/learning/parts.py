@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tacit.learning.plan import Part, RoundPlan
 from tacit.models.trainable import Weights
-from tacit.privacy.grid import at_random
+from tacit.privacy.grid import at_random, clipped
 from tacit.privacy.randomness import Stream
 from tacit.privacy.skellam import skellam
 
@@ -24,9 +24,9 @@ def update_part(
 ) -> NDArray[Any]:
     """Return ``weight × (weights - start)`` on the part's grid, rounded at random.
 
-    Where the unit is the client the update is clipped to C first and its rounding is held to the
-    sensitivity that `Grid.squared_sensitivity` says; the site's share of the noise is added where
-    it has one. Elsewhere what is rounded is private already, or public, and rounding costs nothing:
+    Where the unit is the client the update is taken in units of C, clipped, and its rounding held
+    to the sensitivity that `Grid.squared_sensitivity` says; the site's share of the noise is added
+    where it has one. Elsewhere what is rounded is private already, or public: rounding is free and
     each coordinate is held at what the grid has room for, so that no sum wraps.
 
     Parameters
@@ -47,7 +47,7 @@ def update_part(
     grid = part.grid()
     flat = torch.from_numpy(flattened(weights, start)).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
     if plan.clips_update:
-        whole = grid.rounded(flat[None], plan.unit_norm, rounding)[0]
+        whole = grid.rounded(_clipped(flat, plan)[None], plan.unit_norm, rounding)[0]
     else:
         scaled = flat.mul_(part.weight / grid.spacing)
         whole = at_random(scaled.clamp_(-grid.largest, grid.largest), rounding)
@@ -55,6 +55,16 @@ def update_part(
     if plan.share is not None:
         whole += skellam(noise, plan.share.variance, grid.dimension)
     return grid.residues(whole)
+
+
+def _clipped(flat: torch.Tensor, plan: RoundPlan) -> torch.Tensor:
+    """Return a client's update in units of C, with its count where there is one."""
+    scaled = flat.div_(plan.clip)
+    if not plan.count_weight:
+        return scaled  # `Grid.rounded` clips
+    unclipped = float(scaled.norm() <= 1)
+    count = torch.tensor([plan.count_weight * (unclipped - 0.5)], dtype=torch.float64)
+    return torch.cat([clipped(scaled[None], 1.0)[0], count])
 
 
 def flattened(weights: Weights, start: Weights) -> NDArray[np.float64]:

@@ -96,6 +96,12 @@ class RoundPlan:
     share
         The site's noise on its part, in place of `noise_multiplier`; None elsewhere. Where the unit
         is a record, the part is one step's sum of clipped gradients.
+    clip_factor
+        Times `clipping_norm`, where C follows the updates of the rounds before. Noise is relative
+        to C, so that it changes no guarantee.
+    count_weight
+        κ of `tacit.learning.clipping`: what the count of updates that were not clipped weighs in
+        a client's part; 0 where there is no such count.
     """
 
     steps: int
@@ -109,17 +115,25 @@ class RoundPlan:
     optimizer: LocalOptimizer = LocalOptimizer.SGD
     part: Part | None = None
     share: Share | None = None
+    clip_factor: float = 1.0
+    count_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ConfigurationError(f"steps of a round must be at least 1, not {self.steps}")
         if not 0 < self.sampling_rate <= 1:
             raise ConfigurationError(f"sampling rate must be in (0, 1], not {self.sampling_rate}")
-        for name, value in (("divisor", self.divisor), ("learning rate", self.learning_rate)):
+        for name, value in (
+            ("divisor", self.divisor),
+            ("learning rate", self.learning_rate),
+            ("clip factor", self.clip_factor),
+        ):
             if not (math.isfinite(value) and value > 0):
                 raise ConfigurationError(f"{name} must be positive, not {value}")
         if not (math.isfinite(self.proximal_mu) and self.proximal_mu >= 0):
             raise ConfigurationError(f"proximal μ must be 0 or more, not {self.proximal_mu}")
+        if not (math.isfinite(self.count_weight) and self.count_weight >= 0):
+            raise ConfigurationError(f"count weight must be 0 or more, not {self.count_weight}")
         if self.part is not None:
             self.part.grid()
         if self.share is not None:
@@ -145,11 +159,19 @@ class RoundPlan:
 
     @property
     def unit_norm(self) -> float:
-        """Largest L2 norm of what one unit adds to the part: C, or weight × C ÷ divisor."""
-        clip = self.clipping_norm or 0.0
-        if self.part is None or self.unit is Unit.CLIENT:
-            return clip
-        return self.part.weight * clip / self.divisor
+        """Largest L2 norm of what one unit adds to the part.
+
+        A record adds weight × C ÷ divisor; a client, whose part is in units of C, 1 and its count.
+        """
+        if self.unit is Unit.CLIENT:
+            return math.hypot(1.0, self.count_weight / 2)
+        weight = 1.0 if self.part is None else self.part.weight
+        return weight * (self.clipping_norm or 0.0) / self.divisor
+
+    @property
+    def clip(self) -> float:
+        """C of this round."""
+        return (self.clipping_norm or 0.0) * self.clip_factor
 
     @property
     def clips_update(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from tacit.errors import ConfigurationError
+from tacit.learning.clipping import count_weight
 from tacit.learning.plan import LocalOptimizer, Part, RoundPlan, Share
 from tacit.privacy.events import Relation, Unit
 from tacit.privacy.grid import Grid, finest_grid
@@ -129,7 +130,7 @@ def in_clients(
     fewest: int,
     dimension: int,
 ) -> dict[str, RoundPlan]:
-    """Give every client its part in sums of whole clipped updates, all of the same weight.
+    """Give every client its part in sums of whole clipped updates, in units of C.
 
     Parameters
     ----------
@@ -149,11 +150,18 @@ def in_clients(
     ConfigurationError
         No noise can be shared so, or rounding to so few bits would cost too much.
     """
+    counted = 0.0
+    if privacy.clipping_quantile is not None:
+        strongest = max(plan.noise_multiplier or 0.0 for plan in plans.values())
+        counted = count_weight(strongest, cohort)
+        dimension += 1
+    plans = {site: replace(plan, count_weight=counted) for site, plan in plans.items()}
+    norm = next(iter(plans.values())).unit_norm
     # Clients are alike: so many stand for all.
-    terms = {str(number): Terms(privacy.clipping_norm, 1) for number in range(cohort)}
+    terms = {str(number): Terms(norm, 1) for number in range(cohort)}
     if not privacy.in_shares:
-        grid = finest_grid(privacy.bits, dimension, cohort, privacy.clipping_norm)
-        cost = grid.l2_sensitivity(privacy.clipping_norm) * grid.spacing / privacy.clipping_norm - 1
+        grid = finest_grid(privacy.bits, dimension, cohort, norm)
+        cost = grid.l2_sensitivity(norm) * grid.spacing / norm - 1
         if cost > MOST_ROUNDING_COST:
             raise _too_coarse(privacy.bits, cost)
         part = _part(grid, 1.0)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from tacit.privacy.events import Unit
 from tacit.runs import phrases
 from tacit.runs.results import (
     Adversary,
@@ -171,7 +172,7 @@ def _sampling(guarantee: Guarantee, sampling: Sampling) -> str:
     rates = {spending.sampling_rate for spending in guarantee.sites.values()}
     low, high = min(rates), max(rates)
     range_ = f"q = {low:.3g}" if low == high else f"q from {low:.3g} to {high:.3g}"
-    if guarantee.mechanism is Mechanism.GAUSSIAN_AT_SERVER:
+    if guarantee.unit is Unit.CLIENT:
         return (
             f"None is counted on: which {guarantee.unit} takes part in a round is visible, so that "
             "drawing some adds no protection. In how many rounds one can be is fixed before the "
@@ -201,9 +202,12 @@ def _mechanism(guarantee: Guarantee) -> str:
     name, source, taken = "The sampled Gaussian mechanism", "DP-SGD", "each sampled"
     if _full_batch(guarantee):
         name, source, taken = "The Gaussian mechanism", "DP-SGD without its sampling", "every"
-    return phrases.MECHANISM[guarantee.mechanism].format(
-        name=name, source=source, taken=f"{taken} {guarantee.unit}"
-    )
+    said = phrases.MECHANISM[guarantee.mechanism]
+    if guarantee.unit is Unit.CLIENT and guarantee.mechanism is Mechanism.SKELLAM_IN_SHARES:
+        said = phrases.CLIENTS_IN_SHARES
+    if guarantee.clipping_quantile is not None:
+        said += phrases.ADAPTIVE.format(quantile=guarantee.clipping_quantile)
+    return said.format(name=name, source=source, taken=f"{taken} {guarantee.unit}")
 
 
 def _honest(guarantee: Guarantee) -> str:
@@ -217,6 +221,11 @@ def _honest(guarantee: Guarantee) -> str:
         return (
             f"None besides the site that holds the {unit}: its own noise is enough, even if the "
             "server and all other sites work together."
+        )
+    if unit is Unit.CLIENT:
+        return (
+            f"At least {count} clients, the one that is protected among them, must follow the "
+            "protocol and keep their noise to themselves; with fewer, ε is larger than stated."
         )
     return (
         f"At least {count} sites, the one that holds the {unit} among them, must follow the "

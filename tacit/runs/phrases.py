@@ -76,6 +76,20 @@ MECHANISM: Final[Mapping[Mechanism, str]] = MappingProxyType(
     }
 )
 
+CLIENTS_IN_SHARES: Final = (
+    "The Skellam mechanism, its noise in shares (Agarwal, Kairouz and Liu 2021). In each round all "
+    "that a client adds to the model is shortened to an L2 norm of at most C and rounded to an "
+    "integer grid; each client adds its share of the noise, only the sum over the clients is "
+    "opened, and it is divided by the number of clients that a round asks, whoever replied. σ in "
+    "the table is the deviation of the noise that is counted on, divided by the sensitivity after "
+    "rounding. A step in the table is a round that the client was in."
+)
+ADAPTIVE: Final = (
+    " C follows the updates: beside its update each client sends whether it was not shortened, "
+    "noised in one with the update and counted in σ, and C of the next round moves towards what "
+    "leaves {quantile:g} of them as they are (Andrew et al. 2021). The table has C of the first."
+)
+
 OWN_NOISE: Final = (
     "Each site draws its noise itself, with a cryptographic generator that its own operating "
     "system keys: nobody else draws it or knows it."

@@ -31,6 +31,7 @@ from tacit.runs.many import (
 )
 from tacit.runs.page import Figure, figure, metric_title, template
 from tacit.runs.results import Guarantee, Results, Round, read, read_history
+from tacit.runs.seen import what_the_coordinator_sees
 from tacit.runs.spread import histogram
 from tacit.runs.summary import (
     LOSS_ON,
@@ -97,6 +98,7 @@ def render(results: Results, history: tuple[Round, ...], config: str) -> str:
             for guarantee in guarantees
             if results.privacy is not None
         ],
+        seen=what_the_coordinator_sees(results),
         no_guarantee=NO_GUARANTEE,
         simulated_noise=SIMULATED_NOISE,
         test_data=TEST_DATA,

@@ -95,6 +95,8 @@ class Guarantee:
     honest_sites: int
     mechanism: Mechanism
     sites: Mapping[str, SiteSpending]
+    clipping_quantile: float | None = None
+    """Share of updates that C, which followed them, was to leave as they are; None: C stayed."""
 
     @property
     def largest_epsilon(self) -> float:
@@ -110,6 +112,28 @@ class Privacy:
     sampling: Sampling
     simulated_noise: bool
     guarantees: tuple[Guarantee, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SecureSum:
+    """That the coordinator saw sums only, and on what that rests.
+
+    Parameters
+    ----------
+    sites
+        How many a round asked.
+    fewest
+        Fewest in a sum.
+    bits
+        Of a number.
+    corrupt
+        How many of the sites may work with the coordinator.
+    """
+
+    sites: int
+    fewest: int
+    bits: int
+    corrupt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +237,8 @@ class Results:
     """Sites of the run, also where they are not listed by name (`Evaluation`); None: not known."""
     single_models: Mapping[str, Evaluation] = field(default_factory=dict)
     """Each site's own model, by site, measured at all sites; empty where none was trained."""
+    secure_sum: SecureSum | None = None
+    """None where the coordinator saw what each site sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +257,8 @@ class Round:
     loss_on: str | None = None
     evaluation: Evaluation | None = None
     epsilon: Mapping[str, float] | None = None
+    clipping_norm: float | None = None
+    """C of the round, where it follows the updates."""
 
 
 def write(results: Results, path: Path) -> None:
