@@ -56,13 +56,39 @@ def test_both_engines_and_what_the_run_says(tmp_path):
         assert words in page
 
 
-def test_stopped_and_gone_on_with(tmp_path):
-    _, expected = simulated(tmp_path / "whole")
-    stopped_after(3, [*WORDS, f"run.dir={tmp_path / 'cut'}"])
+@pytest.mark.parametrize(
+    "more",
+    [(), ("privacy.clipping_quantile=0.5", "privacy.noise=clients")],
+    ids=["plain", "moving"],
+)
+def test_stopped_and_gone_on_with(tmp_path, more):
+    _, expected = simulated(tmp_path / "whole", *more)
+    stopped_after(3, [*WORDS, *more, f"run.dir={tmp_path / 'cut'}"])
     assert _main([f"run.resume={tmp_path / 'cut'}"]) == ExitCode.DONE
     found = load_file(tmp_path / "cut" / "model.safetensors")
     for name, value in expected.items():
         assert np.array_equal(found[name], value)
+
+
+def test_c_follows_the_updates_and_a_sum_that_nobody_sees_through_gives_the_same(tmp_path):
+    moving = ("privacy.clipping_quantile=0.5", "privacy.noise=clients")
+    results, weights = simulated(tmp_path / "open", *moving)
+    masked, others = simulated(tmp_path / "masked", *moving, "secure_aggregation=required")
+    assert masked["weights_sha256"] == results["weights_sha256"]
+    assert results["secure_sum"] is None
+    assert masked["secure_sum"] == {"sites": 10, "fewest": 10, "bits": 32, "corrupt": 3}
+    together, alone = masked["privacy"]["guarantees"]
+    assert (together["adversary"], together["honest_sites"]) == ("server_and_colluders", 9)
+    assert (alone["adversary"], alone["honest_sites"]) == ("server_and_other_sites", 1)
+    assert together["unit"] == alone["unit"] == "client"
+    assert together["clipping_quantile"] == 0.5
+    history = (tmp_path / "open" / "history.jsonl").read_text().splitlines()
+    norms = [json.loads(line)["clipping_norm"] for line in history[1:]]
+    assert norms[0] == 0.5
+    assert len(set(norms)) == ROUNDS
+    page = (tmp_path / "masked" / "report.html").read_text()
+    for words in ("At least 9 clients", "C follows the updates", "the sum over at least 10 of 10"):
+        assert words in page
 
 
 @pytest.mark.parametrize(
