@@ -72,8 +72,8 @@ def test_stopped_and_gone_on_with(tmp_path, more):
 
 def test_c_follows_the_updates_and_a_sum_that_nobody_sees_through_gives_the_same(tmp_path):
     moving = ("privacy.clipping_quantile=0.5", "privacy.noise=clients")
-    results, weights = simulated(tmp_path / "open", *moving)
-    masked, others = simulated(tmp_path / "masked", *moving, "secure_aggregation=required")
+    results, _ = simulated(tmp_path / "open", *moving)
+    masked, _ = simulated(tmp_path / "masked", *moving, "secure_aggregation=required")
     assert masked["weights_sha256"] == results["weights_sha256"]
     assert results["secure_sum"] is None
     assert masked["secure_sum"] == {"sites": 10, "fewest": 10, "bits": 32, "corrupt": 3}

@@ -100,7 +100,7 @@ def test_c_changes_nothing_that_is_reserved(tmp_path):
 
 
 def test_few_bits_are_refused_where_they_cost_noise(tmp_path):
-    with pytest.raises(ConfigurationError, match="privacy.bits=32"):
+    with pytest.raises(ConfigurationError, match=r"privacy\.bits=32"):
         planned(tmp_path, replace(CENTRAL, bits=16), dimension=10**8)
     with pytest.raises(ConfigurationError, match="take 32 bits"):
         planned(tmp_path, replace(SHARES, bits=16, epsilon=100.0), dimension=10**8)
