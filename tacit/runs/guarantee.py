@@ -172,7 +172,7 @@ def _sampling(guarantee: Guarantee, sampling: Sampling) -> str:
     rates = {spending.sampling_rate for spending in guarantee.sites.values()}
     low, high = min(rates), max(rates)
     range_ = f"q = {low:.3g}" if low == high else f"q from {low:.3g} to {high:.3g}"
-    if guarantee.unit is Unit.CLIENT:
+    if guarantee.unit is Unit.CLIENT and _full_batch(guarantee):
         return (
             f"None is counted on: which {guarantee.unit} takes part in a round is visible, so that "
             "drawing some adds no protection. In how many rounds one can be is fixed before the "
