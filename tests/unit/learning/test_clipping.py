@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from flwr.serverapp.strategy import DifferentialPrivacyServerSideAdaptiveClipping, FedAvg
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,13 @@ def test_noise_on_update_and_count_is_that_of_theorem_1(sigma, number):
     assert on_update**-2 + (2 * on_count) ** -2 == pytest.approx(sigma**-2)
     assert on_count == pytest.approx(max(number / 20, 2 * sigma))
     assert on_update <= 1.033 * sigma
+
+
+@pytest.mark.parametrize(("sigma", "number"), [(1.0, 100), (0.5, 60), (2.0, 1000)])
+def test_flower_gives_the_update_the_same_noise(sigma, number):
+    theirs = DifferentialPrivacyServerSideAdaptiveClipping(FedAvg(), sigma, number)
+    kappa = count_weight(sigma, number)
+    assert sigma * math.hypot(1.0, kappa / 2) == pytest.approx(theirs.noise_multiplier)
 
 
 @given(st.lists(st.floats(-100, 100, width=32), min_size=SIZE, max_size=SIZE), st.floats(0.1, 10))
