@@ -1,0 +1,1 @@
+"""Attacks on a run, and what they say of its claim."""
