@@ -153,7 +153,7 @@ class SecureSums:
                 self._identity,
                 least_sites=max(LEAST_SITES, joint.fewest),
             )
-        except ConfigurationError as error:
+        except (ConfigurationError, TypeError, ValueError) as error:
             raise RefusedError(Reason.PLAN_DIFFERS, f"site {self._name}: {error}") from error
         except TrustError as error:
             raise SecureSumError(str(error)) from error

@@ -1,7 +1,8 @@
 """A coordinator that asks for what no site should give: ``hostile_server.py MODEL PORT``.
 
 It has the keys of the coordinator of the folder that it is started in, and Flower's whole protocol.
-Each line that it prints is a case, and what the site said to it.
+``county`` demands no secure sum and is asked nearly everything; ``referral`` demands one among 3
+others. Each line that it prints is a case, and what a site said to it.
 """
 
 import io
@@ -16,9 +17,20 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 
 from server.link import superlink
 from strategies.records import to_record
-from tacit.learning.plan import RoundPlan
-from tacit.messages import ARRAYS, CONFIG, RunRequest, Terms, TrainRequest
+from tacit.joint_plan import JointPlan
+from tacit.learning.plan import Part, RoundPlan
+from tacit.messages import (
+    ARRAYS,
+    CONFIG,
+    SECURE,
+    RunRequest,
+    SecureRequest,
+    SecureStage,
+    Terms,
+    TrainRequest,
+)
 from tacit.privacy.chain import NO_ROWS, Receipt
+from tacit.privacy.grid import finest_grid
 from tacit.trust.bundle import load_server_bundle
 
 PLAN = RoundPlan(
@@ -29,7 +41,10 @@ PLAN = RoundPlan(
     clipping_norm=1.0,
     noise_multiplier=10.0,
 )
+KNOWN = ("county", "referral", "screening")
 SHAPES = {"head.weight": (2, 8), "head.bias": (2,)}
+GRID = finest_grid(32, 18, 8, 128.0)
+PART = Part(GRID.bits, GRID.spacing, GRID.dimension, GRID.sites, GRID.largest, 1.0)
 TYPES = {
     "an evaluation": "evaluate",
     "an unknown question": "query.run_code",
@@ -66,7 +81,6 @@ def reservations(model, others):
         "another model": about(model="0" * 64),
         "another domain": about(domain="fleets"),
         "another strategy": about(strategy="fedadam"),
-        "no secure aggregation": about(others=0),
         "code to reserve": plain | {"code": "__import__('os').system('touch owned')"},
         "numbers that are none": plain | {"epsilon": float("nan")},
     }
@@ -127,6 +141,42 @@ def trainings(model):
     }
 
 
+def stages(model):
+    """Record of each stage of a secure sum that no site does; none was begun before."""
+    summed = replace(PLAN, part=PART)
+    terms = Terms("hospitals", model, "fedavg", 3)
+
+    def joint(names):
+        return JointPlan.of("run-1", 1, terms, dict.fromkeys(names, summed)).text()
+
+    def begun(content, **changes):
+        request = SecureRequest("run-1", 1, SecureStage.ADVERTISE, content, "0" * 64)
+        return request.to_config() | changes
+
+    three = joint(KNOWN)
+    return {
+        "a sum with strangers": begun(joint([*KNOWN, "made-up"])),
+        "a sum with names that steer a terminal": begun(joint([*KNOWN, "\n\x1b[2J" * 10_000])),
+        "a sum of two": begun(joint(KNOWN[:2])),
+        "a joint plan that is none": begun(b"{}"),
+        "a joint plan that is large": begun(bytes(5 << 20)),
+        "a joint plan that is deep": begun(b"[" * 1_000_000),
+        "a joint plan of numbers that are none": begun(
+            three.replace(b'"rounds":1', b'"rounds":NaN')
+        ),
+        "a joint plan of eight bits": begun(three.replace(b'bits":32', b'bits":8')),
+        "a joint plan of half a site": begun(three.replace(b'dimension":18', b'dimension":"many"')),
+        "weights that are no hash": begun(three, weights="none"),
+        "a sum before the first": begun(three, number=-1),
+        "an unknown stage": begun(three, stage="open_all"),
+        "code in a stage": begun(three, code="raise SystemExit"),
+        "a stage that is not text": begun(three, stage=1),
+        "shares for a sum that did not begin": begun(b"", stage="share", weights=""),
+        "survivors of a sum that did not begin": begun(b"", stage="agree", weights=""),
+        "opening a sum that did not begin": begun(b"", stage="reveal", weights=""),
+    }
+
+
 def many_names(array, count):
     """One array under very many names: as little for who sends it as it gets."""
     record = ArrayRecord()
@@ -155,15 +205,15 @@ def main(model, port):
         heartbeat=2.0,
     ) as link:
         print(f"sites at port {link.port}", flush=True)
-        while not link.present():
+        nodes = {site: node for node, site in link.names.items()}
+        while len(link.present()) < 2:
             time.sleep(0.05)
-        (node,) = link.grid.get_node_ids()
 
-        def ask(case, kind, content):
-            while not link.present():
+        def ask(case, kind, content, site="county"):
+            while site not in link.present():
                 time.sleep(0.05)  # what it takes to make some cases keeps this process busy
             begun = time.perf_counter()
-            message = Message(content, node, "train")
+            message = Message(content, nodes[site], "train")
             # Flower would not make some of these.
             vars(message.metadata)["_message_type"] = kind
             replies = link.grid.send_and_receive([message], timeout=30)
@@ -171,10 +221,14 @@ def main(model, port):
             for reply in replies:
                 said = reply.error.reason if reply.has_error() else "answered"
             seconds = time.perf_counter() - begun
-            print(json.dumps({"case": case, "said": said, "seconds": seconds}), flush=True)
+            print(json.dumps({"site": site, "case": case, "said": said, "seconds": seconds}))
+            sys.stdout.flush()
 
-        def reserve(case, config):
-            ask(case, "query.reserve", RecordDict({CONFIG: ConfigRecord(config)}))
+        def reserve(case, config, site="county"):
+            ask(case, "query.reserve", RecordDict({CONFIG: ConfigRecord(config)}), site)
+
+        def stage(case, config, site="county"):
+            ask(case, "query.secure", RecordDict({SECURE: ConfigRecord(config)}), site)
 
         before = trainings(model)
         ask("training without a reservation", "train", before["fewer steps counted"])
@@ -183,6 +237,8 @@ def main(model, port):
         for case, kind in TYPES.items():
             ask(case, kind, RecordDict())
         ask("no type at all", NO_TYPE, RecordDict())
+        for case, config in stages(model).items():
+            stage(case, config)
         reserve("honest reservation", request(model, 3).to_config())
         for case, content in trainings(model).items():
             ask(case, "train", content)
@@ -191,6 +247,21 @@ def main(model, port):
             weights = {n: np.full(shape, rate, np.float32) for n, shape in SHAPES.items()}
             content = RecordDict({ARRAYS: to_record(weights), CONFIG: ConfigRecord(honest)})
             ask(case, "train", content)
+
+        seen = RecordDict({ARRAYS: to_record(weights), CONFIG: ConfigRecord(honest)})
+        for others in (0, 2, 3):
+            reserve(
+                f"a run that hides among {others}", request(model, others).to_config(), "referral"
+            )
+        ask("its part by itself", "train", seen, "referral")
+        few = JointPlan.of(
+            "run-1",
+            1,
+            Terms("hospitals", model, "fedavg", 2),
+            dict.fromkeys(KNOWN, replace(PLAN, part=PART)),
+        )
+        begin = SecureRequest("run-1", 1, SecureStage.ADVERTISE, few.text(), "0" * 64)
+        stage("a sum that hides among 2", begin.to_config(), "referral")
     print("over", flush=True)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from whole_run import ROUNDS, SITES, SYSTEM, ledger_of, results, rows, uninterrupted
 
-import server.planning
 import simulations.simulate
+import tacit.plans
 from commands.compose import composed
 from simulations.experiment import prepare
 from simulations.grid import LocalGrid
@@ -62,6 +62,7 @@ def test_no_key_and_no_generator_state_is_ever_written(
         "round",
         "receipts",
         "order",
+        "clip_factor",
     }
 
 
@@ -145,8 +146,8 @@ def test_the_plan_is_reserved_first_and_never_changes(whole):
 
 
 def test_a_plan_over_budget_is_refused_before_anything_is_spent(run, tmp_path, monkeypatch, caplog):
-    honest = server.planning.noise_multiplier
-    monkeypatch.setattr(server.planning, "noise_multiplier", lambda *a, **k: 0.9 * honest(*a, **k))
+    honest = tacit.plans.noise_multiplier
+    monkeypatch.setattr(tacit.plans, "noise_multiplier", lambda *a, **k: 0.9 * honest(*a, **k))
     code, error = run(tmp_path / "run")
     assert code == ExitCode.REFUSED
     # The site's terminal hears why; the coordinator a word of the closed list.
