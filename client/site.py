@@ -17,13 +17,11 @@ from client import door
 from client.allowed import Allowed
 from client.arrived import Arrived, arrived, needed
 from client.secure import SecureSums
-from client.task import Streams, Task, train_alone
+from client.task import Streams, Task, released, train_alone
 from strategies.records import record_in
 from tacit.domains.domain import Examples
 from tacit.errors import ConfigurationError, ModelError, RefusedError, SecureSumError
 from tacit.learning.local import Compute
-from tacit.learning.parts import update_part
-from tacit.learning.update import clipped_update, moved
 from tacit.messages import (
     CONFIG,
     SECURE,
@@ -251,31 +249,12 @@ def learn(site: Site, admitted: Admitted) -> Weights:
 
 
 def leaving(site: Site, admitted: Admitted, learnt: Weights) -> Weights:
-    """Return what may leave of what was learnt: where the client is the unit, a clipped update.
-
-    Where the round is summed it is the site's part of the sum, in a secure one under its masks.
-    """
-    request, start = admitted.request, admitted.weights
-    plan = request.plan
-    if plan.part is None:
-        if not plan.clips_update:
-            return learnt
-        return moved(start, clipped_update(learnt, start, plan.unit_norm))
-    vector = (
-        learnt[SUM]
-        if plan.sums_gradients
-        else update_part(
-            learnt,
-            start,
-            plan,
-            plan.part,
-            rounding=site.streams(request.round, "rounding"),
-            noise=site.streams(request.round, "noise"),
-        )
-    )
+    """Return what may leave of what was learnt: in a secure sum it is under its masks."""
+    request = admitted.request
+    found = released(task_of(site, admitted), learnt)
     if not request.secure:
-        return {SUM: vector}
-    masked = site.secure_sums().masked(request, admitted.dealt, vector)
+        return found
+    masked = site.secure_sums().masked(request, admitted.dealt, found[SUM])
     return {SUM: np.frombuffer(masked, np.uint8)}
 
 

@@ -7,8 +7,10 @@ from torch import nn
 
 from tacit.domains.domain import Examples
 from tacit.learning.local import Compute, train_round
+from tacit.learning.parts import update_part
 from tacit.learning.plan import RoundPlan
 from tacit.learning.shared import noised_sum
+from tacit.learning.update import clipped_update, moved
 from tacit.messages import SUM
 from tacit.models.trainable import Weights, load_trainable, trainable_weights
 from tacit.privacy.randomness import Stream
@@ -86,3 +88,27 @@ def train_alone(
         on_step=on_step,
     )
     return trainable_weights(model)
+
+
+def released(task: Task, learnt: Weights) -> Weights:
+    """Return what may leave of what was learnt, before any masks.
+
+    Where the client is the unit that is a clipped update; where the round is summed, the site's
+    part of the sum.
+    """
+    plan, start = task.plan, task.weights
+    if plan.part is None:
+        if not plan.clips_update:
+            return learnt
+        return moved(start, clipped_update(learnt, start, plan.clip))
+    if plan.sums_gradients:
+        return learnt
+    part = update_part(
+        learnt,
+        start,
+        plan,
+        plan.part,
+        rounding=task.streams(task.round, "rounding"),
+        noise=task.streams(task.round, "noise"),
+    )
+    return {SUM: part}
