@@ -1,5 +1,7 @@
 """A site's part of a shared sum: what a row can move in it, what it says, and its noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,24 +10,16 @@ from torch import nn
 from tacit.domains.domain import Examples
 from tacit.learning import shared
 from tacit.learning.local import Compute, clipped_sum
-from tacit.learning.plan import RoundPlan, Share
-from tacit.learning.shared import noised_sum, unflattened
+from tacit.learning.plan import Part, RoundPlan, Share
+from tacit.learning.shared import noised_sum
 from tacit.privacy.randomness import Stream
 
 CPU = Compute(torch.device("cpu"))
 ROWS = 12
 DIMENSION = 5 * 3 + 3
-SHARE = Share(
-    bits=32,
-    spacing=2.0**-20,
-    dimension=DIMENSION,
-    sites=4,
-    largest=2**24,
-    variance=2.0**16,
-    honest=2,
-    weight=0.25,
-)
-PLAN = RoundPlan(1, 1.0, float(ROWS), 0.5, clipping_norm=0.7, share=SHARE)
+PART = Part(bits=32, spacing=2.0**-20, dimension=DIMENSION, sites=4, largest=2**24, weight=0.25)
+SHARE = Share(variance=2.0**16, honest=2)
+PLAN = RoundPlan(1, 1.0, float(ROWS), 0.5, clipping_norm=0.7, part=PART, share=SHARE)
 
 
 @pytest.fixture
@@ -46,12 +40,12 @@ def surprising(model, number=ROWS):
     return Examples(features, model(features).argmin(1))
 
 
-def part(model, data, plan=PLAN, seed=0):
+def sent(model, data, plan=PLAN, seed=0):
     streams = {
         name: Stream.seeded(seed, "ward", 1, name)
         for name in ("coins", "noise", "rounding", "layers")
     }
-    return noised_sum(model, data, plan, plan.share, compute=CPU, **streams)
+    return noised_sum(model, data, plan, plan.part, plan.share, compute=CPU, **streams)
 
 
 @pytest.fixture
@@ -63,36 +57,36 @@ def silent(monkeypatch):
 
 
 def test_a_row_moves_the_sum_by_its_sensitivity_at_most(model, silent):
-    grid, data = SHARE.grid(), surprising(model)
+    grid, data = PART.grid(), surprising(model)
     bound = grid.l2_sensitivity(PLAN.unit_norm)
-    assert bound == pytest.approx(0.25 * 0.7 / ROWS / SHARE.spacing, rel=0.01)
+    assert bound == pytest.approx(0.25 * 0.7 / ROWS / PART.spacing, rel=0.01)
     for one in range(ROWS):
-        alone = part(model, Examples(data.features[one : one + 1], data.targets[one : one + 1]))
-        length = np.linalg.norm(grid.values(alone).numpy()) / SHARE.spacing
+        alone = sent(model, Examples(data.features[one : one + 1], data.targets[one : one + 1]))
+        length = np.linalg.norm(grid.values(alone).numpy()) / PART.spacing
         assert 0.98 * bound < length <= bound
 
 
 def test_planted_a_row_that_nobody_clips_is_found(model, silent, monkeypatch):
-    bound = SHARE.grid().l2_sensitivity(PLAN.unit_norm)
+    bound = PART.grid().l2_sensitivity(PLAN.unit_norm)
     monkeypatch.setattr("tacit.privacy.grid.clipped", lambda vectors, norm: vectors.double())
     monkeypatch.setattr("tacit.privacy.grid.Grid.squared_sensitivity", lambda grid, norm: 2**61)
-    sent = part(model, surprising(model, 1))
-    assert np.linalg.norm(SHARE.grid().values(sent).numpy()) / SHARE.spacing > bound
+    found = sent(model, surprising(model, 1))
+    assert np.linalg.norm(PART.grid().values(found).numpy()) / PART.spacing > bound
 
 
 def test_without_noise_it_is_the_clipped_sum(model, silent):
     data = rows()
-    found = SHARE.grid().values(part(model, data)).numpy()
+    found = PART.grid().values(sent(model, data)).numpy()
     sums = clipped_sum(model, data.features, data.targets, 0.7, CPU)
     expected = torch.cat([each.flatten() for each in sums]).numpy() * 0.25 / ROWS
     # Each row is rounded to the next multiple either way.
-    np.testing.assert_allclose(found, expected, atol=ROWS * SHARE.spacing)
+    np.testing.assert_allclose(found, expected, atol=ROWS * PART.spacing)
 
 
 def test_the_share_has_its_variance_and_an_empty_sample_is_all_noise(model):
-    few = RoundPlan(1, 1e-9, float(ROWS), 0.5, clipping_norm=0.7, share=SHARE)
+    few = replace(PLAN, sampling_rate=1e-9)
     drawn = np.concatenate(
-        [part(model, rows(), few, seed).astype(np.int32) for seed in range(300)]
+        [sent(model, rows(), few, seed).astype(np.int32) for seed in range(300)]
     ).astype(np.float64)
     # Of n draws near a normal the variance is off by √(2 / n): five of these.
     assert drawn.var() == pytest.approx(2.0**16, rel=5 * np.sqrt(2 / len(drawn)))
@@ -105,19 +99,13 @@ def test_rows_that_cannot_be_used_count_as_nothing(model, silent):
         torch.cat([data.features, torch.full((1, 5), torch.nan)]),
         torch.cat([data.targets, torch.tensor([99])])[: ROWS + 1],
     )
-    grid = SHARE.grid()
-    one, other = (grid.values(part(model, each)).numpy() for each in (data, odd))
-    np.testing.assert_allclose(one, other, atol=2 * ROWS * SHARE.spacing)
+    grid = PART.grid()
+    one, other = (grid.values(sent(model, each)).numpy() for each in (data, odd))
+    np.testing.assert_allclose(one, other, atol=2 * ROWS * PART.spacing)
 
 
 def test_in_passes_it_is_the_same_to_a_rounding(model, silent, monkeypatch):
-    whole = SHARE.grid().values(part(model, rows())).numpy()
+    whole = PART.grid().values(sent(model, rows())).numpy()
     monkeypatch.setattr(shared, "_ENTRIES_AT_ONCE", 5 * DIMENSION)
-    cut = SHARE.grid().values(part(model, rows())).numpy()
-    np.testing.assert_allclose(whole, cut, atol=2 * ROWS * SHARE.spacing)
-
-
-def test_a_vector_is_cut_into_weights_in_their_order():
-    found = unflattened(np.arange(8.0), {"w": (2, 3), "b": (2,)})
-    assert found["w"].tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
-    assert found["b"].tolist() == [6.0, 7.0]
+    cut = PART.grid().values(sent(model, rows())).numpy()
+    np.testing.assert_allclose(whole, cut, atol=2 * ROWS * PART.spacing)

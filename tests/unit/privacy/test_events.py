@@ -39,6 +39,7 @@ EVENTS = st.one_of(
         steps=st.integers(min_value=0),
         unit=st.sampled_from(Unit),
         relation=st.sampled_from(Relation),
+        shares=st.integers(min_value=1),
     ),
     st.builds(
         ExactRelease,
@@ -48,7 +49,7 @@ EVENTS = st.one_of(
     ),
 )
 STEPS = GaussianSteps(1.5, 0.25, 40, 2.0, Unit.PERSON)
-SKELLAM = SkellamSteps(4096.5, 2.0**30, 14, 1.0, 20)
+SKELLAM = SkellamSteps(4096.5, 2.0**30, 14, 1.0, 20, shares=3)
 RELEASE = ExactRelease("mean age", Unit.CLIENT, Relation.REPLACE_WITH_ZERO)
 
 
@@ -67,8 +68,8 @@ def test_the_written_form_is_fixed() -> None:
     )
     assert to_json(SKELLAM) == (
         '{"dimension":14,"kind":"skellam_steps/1","l2_sensitivity":4096.5,'
-        '"relation":"add_or_remove_one","sampling_rate":1.0,"steps":20,"unit":"record",'
-        '"variance":1073741824.0}'
+        '"relation":"add_or_remove_one","sampling_rate":1.0,"shares":3,"steps":20,'
+        '"unit":"record","variance":1073741824.0}'
     )
     assert to_json(RELEASE) == (
         '{"kind":"exact_release/1","relation":"replace_with_zero","unit":"client",'
@@ -87,11 +88,19 @@ def test_an_unknown_kind_is_refused(kind: object) -> None:
 
 @pytest.mark.parametrize("event", [STEPS, SKELLAM, RELEASE], ids=["steps", "skellam", "release"])
 def test_each_field_is_needed(event: Event) -> None:
-    for missing in json.loads(to_json(event)):
+    for missing in json.loads(to_json(event)).keys() - {"shares"}:
         fields = json.loads(to_json(event))
         del fields[missing]
         with pytest.raises(LedgerError, match="cannot be read"):
             from_json(json.dumps(fields))
+
+
+def test_noise_that_was_written_before_there_were_shares_is_one_share() -> None:
+    fields = json.loads(to_json(SKELLAM))
+    del fields["shares"]
+    read = from_json(json.dumps(fields))
+    assert isinstance(read, SkellamSteps)
+    assert (read.shares, read.counted_variance) == (1, SKELLAM.variance)
 
 
 DAMAGED = [
@@ -117,6 +126,7 @@ DAMAGED_SKELLAM = [
     *(("dimension", value) for value in (0, -3, 1.5, 2**48 + 1, 10**400, None)),
     *(("sampling_rate", value) for value in (0, 1.5, math.nan)),
     *(("steps", value) for value in (-1, 2.5)),
+    *(("shares", value) for value in (0, -1, 1.5, "all", None)),
     ("unit", "household"),
     ("relation", "replace_one"),
 ]
@@ -134,6 +144,12 @@ def test_the_sensitivities_of_integer_vectors() -> None:
     assert SkellamSteps(3.0, 36.0, 100, 1.0, 1).l1_sensitivity == 9
     assert SkellamSteps(30.0, 36.0, 100, 1.0, 1).l1_sensitivity == 300
     assert SkellamSteps(3.0, 36.0, 100, 1.0, 1).noise_multiplier == 2
+
+
+def test_what_is_counted_is_the_noise_of_all_its_shares() -> None:
+    event = SkellamSteps(3.0, 9.0, 100, 1.0, 1, shares=4)
+    assert event.counted_variance == 36
+    assert event.noise_multiplier == 2
 
 
 @pytest.mark.parametrize("text", ["", "{", "null", "7", '"kind"', "[]", "[1, 2]", "{}"])

@@ -41,7 +41,7 @@ def test_sites_that_do_the_same_are_planned_once(cache, monkeypatch):
         asked.append(question)
         return 1.0
 
-    monkeypatch.setattr("server.planning.noise_multiplier", counted)
+    monkeypatch.setattr("tacit.plans.noise_multiplier", counted)
     sizes = {f"user-{n}": 50 if n % 2 else 80 for n in range(1000)}
     plan = plan_run("run", "d", "f" * 64, sizes, TRAINING, PRIVACY, FEDAVG, cache, 10)
     assert len(asked) == 2
