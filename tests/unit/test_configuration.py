@@ -12,7 +12,15 @@ from tacit.errors import ConfigurationError, InputError
 from tacit.models.pretraining import Pretraining
 from tacit.models.trainable import Train
 from tacit.privacy.events import Unit
-from tacit.settings import Component, NoiseSource, NoPrivacy, Precision, RecordPrivacy, Settings
+from tacit.settings import (
+    Component,
+    NoiseSource,
+    NoPrivacy,
+    Precision,
+    RecordPrivacy,
+    SecureAggregation,
+    Settings,
+)
 
 GOOD = {
     "name": "demo",
@@ -59,10 +67,11 @@ def test_what_good_settings_mean():
     assert settings.model.architecture.options == {"hidden": 8}
     assert settings.model.train is Train.HEAD
     assert settings.model.pretraining == Pretraining(steps=5)
-    assert settings.privacy == RecordPrivacy("record", 1.0, 1e-4, 1.0, Unit.RECORD, None)
+    assert settings.privacy == RecordPrivacy("record", 1.0, 1e-4, 1.0, Unit.RECORD, 32, None)
     assert settings.engine.precision is Precision.FP32
     assert settings.training.batch_size == "full"
     assert settings.training.min_replies == "all"
+    assert settings.secure_aggregation is SecureAggregation.AUTO
 
 
 @pytest.mark.parametrize(
@@ -71,6 +80,12 @@ def test_what_good_settings_mean():
         ("privacy", {"kind": "none"}, lambda s: s.privacy == NoPrivacy("none")),
         ("privacy.noise_seed", 7, lambda s: s.privacy.noise_seed == 7),
         ("privacy.noise_seed", "system", lambda s: s.privacy.noise_seed is NoiseSource.SYSTEM),
+        ("privacy.bits", 16, lambda s: s.privacy.bits == 16),
+        (
+            "secure_aggregation",
+            "required",
+            lambda s: s.secure_aggregation is SecureAggregation.REQUIRED,
+        ),
         ("training.batch_size", 16, lambda s: s.training.batch_size == 16),
         ("training.min_replies", 2, lambda s: s.training.min_replies == 2),
         ("model.train", "all", lambda s: s.model.train is Train.ALL),
@@ -142,6 +157,9 @@ WRONG = [
     ("training.min_replies", "most", "training.min_replies=most: must be a whole number or 'all'"),
     ("privacy.noise_seed", -1, "privacy.noise_seed=-1: must be at least 0 or 'system'"),
     ("privacy.noise_seed", "os", "privacy.noise_seed=os: must be a whole number or 'system'"),
+    ("privacy.bits", 8, "privacy.bits=8: must be 16 or 32"),
+    ("secure_aggregation", "on", "secure_aggregation=on: must be 'auto', 'required' or 'off'"),
+    ("secure_aggregation", False, "secure_aggregation=false: must be "),
     ("privacy.unit", "household", "privacy.unit=household: must be 'record'"),
     ("privacy.unit", "person", "privacy.unit=person needs a domain whose rows name a person"),
     ("privacy.unit", "client", "privacy.unit=client needs a domain"),

@@ -270,7 +270,11 @@ def narrower(**limits):
         ),
         (narrower(models=("0" * 64,)), "model", "limits.models does not list "),
         (narrower(strategies=("krum",)), "model", "limits.strategies does not list 'fedavg'"),
-        ({"secure_aggregation": 2}, "model", "secure_aggregation=2: "),
+        (
+            {"secure_aggregation": 4},
+            "model",
+            "secure_aggregation=4: the run hides an update among 3 others",
+        ),
         ({"gpu_memory_share": 0.5}, "model", "gpu_memory_share=0.5: device=auto is no GPU"),
     ],
 )

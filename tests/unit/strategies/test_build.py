@@ -180,10 +180,10 @@ def demo():
     return read_settings(composed(["model=linear", "compare=false", "strategy=fedavg"]))
 
 
-def check(settings, sites, component, **training):
+def check(settings, sites, component, *, secure=False, **training):
     changed = replace(settings.training, **training)
     settings = replace(settings, strategy=component, training=changed)
-    check_run(build_strategy(component), settings, sites)
+    check_run(build_strategy(component), settings, sites, secure=secure)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +211,16 @@ def test_a_rule_needs_enough_replies_in_every_round(demo, needed, component):
     check(demo, needed + 3, component, min_replies=needed)
     with pytest.raises(ConfigurationError, match=f"training.min_replies={needed - 1}"):
         check(demo, needed + 3, component, min_replies=needed - 1)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_where_only_a_sum_is_seen_a_rule_goes_on_from_it(demo, name):
+    component = offered(name)
+    if name in ROBUST:
+        with pytest.raises(ConfigurationError, match=f"strategy={name} .* not linear"):
+            check(demo, 20, component, secure=True)
+    else:
+        check(demo, 20, component, secure=True, local_steps=2)
 
 
 @pytest.mark.parametrize("name", sorted(set(OPTIONS) - set(ROBUST) - {"fedprox"}))
