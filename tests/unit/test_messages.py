@@ -1,16 +1,25 @@
-"""The training request: read back as it was written, and identified by all it asks."""
+"""Requests: read back as they were written, and one to train identified by all it asks."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tacit.errors import ConfigurationError
-from tacit.learning.plan import RoundPlan
-from tacit.messages import Limits, RunRequest, Terms, TrainRequest, request_hash
+from tacit.learning.plan import Part, RoundPlan, Share
+from tacit.messages import (
+    Limits,
+    RunRequest,
+    SecureRequest,
+    SecureStage,
+    Terms,
+    TrainRequest,
+    request_hash,
+)
 from tacit.privacy.chain import Receipt
+from tacit.privacy.grid import Grid
 
 REQUEST = TrainRequest(
     run="run-1",
@@ -27,16 +36,32 @@ WEIGHTS = "0" * 64
 positive = st.floats(min_value=1e-6, max_value=1e6)
 private = st.tuples(positive, positive)
 counts = st.integers(1, 2**31)
+rates = st.floats(min_value=1e-9, max_value=1)
+grids = st.builds(
+    Grid,
+    bits=st.sampled_from([16, 32]),
+    spacing=st.integers(-30, 20).map(lambda exponent: 2.0**exponent),
+    dimension=counts,
+    sites=st.integers(1, 100),
+    largest=st.integers(1, 300),
+)
+parts = st.builds(lambda grid, weight: Part(**asdict(grid), weight=weight), grids, rates)
 plans = st.builds(
-    lambda steps, rate, divisor, learning_rate, noise, mu: RoundPlan(
-        steps, rate, divisor, learning_rate, *noise, proximal_mu=mu
+    lambda steps, rate, divisor, learning_rate, noise, mu, part: RoundPlan(
+        steps, rate, divisor, learning_rate, *noise, proximal_mu=mu, part=part
     ),
     counts,
-    st.floats(min_value=1e-9, max_value=1),
+    rates,
     positive,
     positive,
     private | st.just((None, None)),
     st.just(0.0) | positive,
+    st.none() | parts,
+) | st.builds(
+    lambda rate, part, share: RoundPlan(1, rate, 1.0, 0.5, 1.0, part=part, share=share),
+    rates,
+    parts,
+    st.builds(Share, variance=positive, honest=counts),
 )
 requests = st.builds(
     lambda round, later, **more: TrainRequest(round=round, rounds=round + later, **more),
@@ -46,6 +71,7 @@ requests = st.builds(
     model=st.text(),
     plan=plans,
     receipt=st.builds(Receipt, st.integers(0, 2**31), st.text()),
+    secure=st.integers(0, 2**62),
 )
 
 
@@ -114,6 +140,26 @@ def test_an_unknown_key_is_refused_by_name(key):
 def test_a_round_that_is_not_of_the_run_is_refused(round):
     with pytest.raises(ConfigurationError, match=f"round {round} of 5"):
         TrainRequest.from_config({**CONFIG, "server-round": round})
+
+
+def test_without_a_sum_no_part_travels_and_with_one_all_of_it():
+    part = Part(32, 2.0**-20, 8, 4, 1000, 0.5)
+    summed = replace(REQUEST, plan=replace(REQUEST.plan, part=part)).to_config()
+    keys = {f"plan-part-{key}" for key in ("bits", "spacing", "dimension", "sites", "largest")}
+    keys |= {"plan-part-weight"}
+    assert summed.keys() - CONFIG.keys() == keys
+    for key in keys:
+        fewer = {k: v for k, v in summed.items() if k != key}
+        with pytest.raises(ConfigurationError, match=key):
+            TrainRequest.from_config(fewer)
+
+
+def test_a_request_belongs_to_no_sum_or_to_one_with_a_number():
+    assert REQUEST.secure == CONFIG["secure"] == 0
+    summed = TrainRequest.from_config({**CONFIG, "secure": 2**32 + 1})
+    assert summed == replace(REQUEST, secure=2**32 + 1)
+    with pytest.raises(ConfigurationError, match="secure=-1 of a request is no number of a sum"):
+        TrainRequest.from_config({**CONFIG, "secure": -1})
 
 
 OF_ANOTHER_TYPE = {str: [7, b"run", None], int: ["2", 2.0, True, None], float: ["0.5", True, [1.0]]}
@@ -223,3 +269,58 @@ def test_limits_that_cannot_be_are_refused(change):
     config = {k: v for k, v in (LIMITS.to_config() | change).items() if v is not None}
     with pytest.raises(ConfigurationError):
         Limits.from_config(config)
+
+
+STAGE = SecureRequest("run-1", 3, SecureStage.ADVERTISE, b"{}", "a" * 64)
+
+
+@given(
+    st.builds(
+        SecureRequest,
+        run=st.text(),
+        number=st.integers(0, 2**62),
+        stage=st.sampled_from(SecureStage),
+        content=st.binary(),
+        weights=st.text(),
+    )
+)
+def test_a_stage_of_a_sum_is_read_as_it_was_written(request):
+    config = request.to_config()
+    assert SecureRequest.from_config(config) == request
+    assert {key: type(value) for key, value in config.items()} == {
+        "run": str,
+        "number": int,
+        "stage": str,
+        "content": bytes,
+        "weights": str,
+    }
+
+
+@pytest.mark.parametrize("key", sorted(STAGE.to_config()))
+def test_a_stage_with_a_missing_key_is_refused_by_name(key):
+    fewer = {k: v for k, v in STAGE.to_config().items() if k != key}
+    with pytest.raises(ConfigurationError, match=key):
+        SecureRequest.from_config(fewer)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run": b"run-1"},
+        {"number": "3"},
+        {"number": 3.0},
+        {"number": True},
+        {"stage": "open"},
+        {"stage": 1},
+        {"stage": "ADVERTISE"},
+        {"content": "{}"},
+        {"content": [1]},
+        {"weights": 0},
+        {"note": 1},
+        {"receipt-count": 4},
+    ],
+    ids=str,
+)
+def test_a_stage_of_another_form_is_refused(change):
+    with pytest.raises(ConfigurationError):
+        SecureRequest.from_config(STAGE.to_config() | change)

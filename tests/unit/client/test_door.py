@@ -10,6 +10,7 @@ import pytest
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
+from secure_example import Sum, advertise, joint_of, sums_of
 from site_example import (
     ROUND,
     ROUNDS,
@@ -29,7 +30,7 @@ from client import door
 from client.site import admit, learn
 from strategies.records import from_record
 from tacit.errors import RefusedError, TacitError
-from tacit.messages import ARRAYS, LEDGER, SITE, RunRequest
+from tacit.messages import ARRAYS, LEDGER, SECURE, SITE, RunRequest
 from tacit.privacy.book import Charge
 from tacit.privacy.chain import Receipt
 from tacit.privacy.ledger import Ledger
@@ -211,6 +212,7 @@ def test_every_action_is_known(site):
     assert set(app._registered_funcs) == {
         "query.enrol",
         "query.reserve",
+        "query.secure",
         "query.end",
         "train.default",
     }
@@ -238,6 +240,20 @@ def test_every_byte_of_a_confirmation_is_accounted_for(site):
     receipt = site.ledger.receipt()
     head = ConfigRecord({"count": receipt.count, "head": receipt.head})
     assert reply.content == RecordDict({LEDGER: head})
+
+
+def test_every_byte_of_a_stage_of_a_secure_sum_is_accounted_for(site):
+    message = query("secure")
+    message.content[SECURE] = ConfigRecord(advertise(joint_of()).to_config())
+    reply = app_of(replace(site, sums=sums_of("north")))(message)
+    assert odd_envelope(message, reply) == []
+    (said,) = reply.content[SECURE].values()
+    assert reply.content == RecordDict({SECURE: ConfigRecord({"content": said})})
+    # Whatever it is, the coordinator's machine takes it for this site's keys and nothing else.
+    there = Sum().server
+    there.receive("north", said)
+    assert there.faults == {}
+    assert kinds(site.ledger) == ["opened", "reserved"]
 
 
 def test_every_byte_of_a_reply_is_accounted_for(site):
