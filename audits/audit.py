@@ -1,0 +1,102 @@
+"""An audit from its first word to its verdict, stage by stage."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from audits.bench import Bench
+from audits.ledgers import audit_ledger, audit_ledgers
+from audits.probes import Probes
+from audits.releases import audit_releases
+from audits.repeat import repeated
+from audits.stranger import Stranger, read_stranger
+from audits.verdict import Audit, Stage, StageName
+from tacit.settings import EngineKind
+
+NO_CLAIM: Final = "the run claims no privacy"
+DEPLOYED: Final = (
+    "a deployed run cannot be made again: its sites' data and keys are theirs, and it carried no "
+    "canaries"
+)
+NOT_YET: Final = "there is no such stage yet"
+
+OnStage = Callable[[Stage], None]
+
+
+def audit_run(path: Path, console: Console, on_stage: OnStage = lambda stage: None) -> Audit:
+    """Audit a run by its directory.
+
+    Parameters
+    ----------
+    path
+        The directory of a run that has ended.
+    console
+        Shows how far a run that is made again is.
+    on_stage
+        Told of every stage when it is done.
+
+    Raises
+    ------
+    TacitError
+        The directory cannot be read, or the run cannot be made again.
+    """
+    stranger = read_stranger(path)
+    stages = []
+    for name, make in STAGES.items():
+        stages.append(make(stranger, console) if make else Stage(name, why=NOT_YET))
+        on_stage(stages[-1])
+    return Audit(str(path), tuple(stages))
+
+
+def audit_ledger_file(path: Path) -> Audit:
+    """Audit one site's ledger, which at best is right in its arithmetic.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such file.
+    """
+    why = "a ledger says what was charged, and not what was done"
+    others = [Stage(name, why=why) for name in StageName if name is not StageName.LEDGER]
+    return Audit(str(path), (audit_ledger(path), *others))
+
+
+def _ledger(stranger: Stranger, console: Console) -> Stage:
+    return audit_ledgers(stranger)
+
+
+def _mechanism(stranger: Stranger, console: Console) -> Stage:
+    why = _not_here(stranger)
+    if why:
+        return Stage(StageName.MECHANISM, why=why)
+    with console.status("probing the run's own step function"):
+        return Stage(StageName.MECHANISM, tuple(Probes(stranger, Bench(stranger)).findings()))
+
+
+def _releases(stranger: Stranger, console: Console) -> Stage:
+    why = _not_here(stranger)
+    if not why and stranger.settings.engine.kind is EngineKind.RAY:
+        why = "with engine=ray sites are processes whose replies are not listened to"
+    if why:
+        return Stage(StageName.RELEASES, why=why)
+    with repeated(stranger, console) as again:
+        return audit_releases(stranger, again)
+
+
+def _not_here(stranger: Stranger) -> str:
+    if not stranger.results.simulation:
+        return DEPLOYED
+    return "" if stranger.results.privacy else NO_CLAIM
+
+
+STAGES: Final[Mapping[StageName, Callable[[Stranger, Console], Stage] | None]] = {
+    StageName.LEDGER: _ledger,
+    StageName.MECHANISM: _mechanism,
+    StageName.MODEL: None,
+    StageName.SEEN: None,
+    StageName.CLIENTS: None,
+    StageName.RELEASES: _releases,
+}
+"""What does each stage, in their order; None where nothing does yet."""

@@ -1,0 +1,135 @@
+"""A run's real way of training, on rows that the audit makes: nothing is sent and nothing spent.
+
+What a site would compute and release for a round is computed by the same code as in the run, with
+the run's model, engine and plan, in the audit's own process. Rows are made up; what a probe changes
+of the plan (less noise, another C) it says.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from audits.stranger import Stranger
+from client.task import Task, released
+from server.rounds import RunPlan
+from simulations.cohort import streams_of
+from simulations.experiment import Arm, Experiment, main_arm, plan_of, prepare
+from simulations.ways import local_learner
+from tacit.domains.domain import Examples
+from tacit.learning.plan import RoundPlan
+from tacit.messages import SUM
+from tacit.models.trainable import Weights, trainable_weights
+
+Release = Mapping[str, NDArray[Any]]
+"""What one site would send for one round, as real numbers: one array for each trained tensor."""
+
+
+class Bench:
+    """The run's model, plan and engine, ready to train on made-up rows.
+
+    Parameters
+    ----------
+    stranger
+        The run.
+
+    Attributes
+    ----------
+    plan
+        As the run's coordinator would make it from the configuration.
+    start
+        The run's first weights.
+    """
+
+    def __init__(self, stranger: Stranger) -> None:
+        self._experiment: Experiment = prepare(stranger.settings)
+        self._arm: Arm = main_arm(self._experiment)
+        self.plan: RunPlan = plan_of(self._arm, self._experiment, stranger.run)
+        self.start: Weights = trainable_weights(self._experiment.shared.module)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the tensors that train, by name."""
+        return {name: array.shape for name, array in self.start.items()}
+
+    def rows(self, count: int, seed: int, *, spread: float = 1.0) -> Examples:
+        """Make usable rows [count, ...] with normal features and any class or number."""
+        random = torch.Generator().manual_seed(seed)
+        some = next(iter(self._arm.rows.values()))
+        features = spread * torch.randn(count, *some.features.shape[1:], generator=random)
+        if some.targets.is_floating_point():
+            targets = 2 * torch.rand(count, generator=random) - 1
+        else:
+            classes = self._experiment.card.outputs
+            targets = torch.randint(0, classes, (count,), generator=random)
+        return Examples(features, targets.to(some.targets.dtype))
+
+    def useless(self, count: int) -> Examples:
+        """Make rows whose gradient is zero: their target is no class, or no number."""
+        rows = self.rows(count, 0)
+        wrong = float("nan") if rows.targets.is_floating_point() else -1
+        return Examples(rows.features, torch.full_like(rows.targets, wrong))
+
+    def releases(
+        self, data: Mapping[str, Examples], plans: Mapping[str, RoundPlan], rounds: Sequence[int]
+    ) -> dict[str, list[Release]]:
+        """Return what sites would send, round by round, all from the run's first weights.
+
+        Parameters
+        ----------
+        data, plans
+            Rows and plan of each site: those of a call train together, as in the run.
+        rounds
+            Numbers of the rounds: streams of coins and noise are theirs.
+        """
+        # What a frozen part makes of a site's rows is kept by the site's name: of these alone.
+        fresh = replace(self._experiment, features={})
+        learner = local_learner(self._arm, fresh, means=False)
+        found: dict[str, list[Release]] = {site: [] for site in data}
+        for number in rounds:
+            tasks = [
+                Task(
+                    site,
+                    rows,
+                    streams_of(self._arm, self._experiment, site),
+                    number,
+                    plans[site],
+                    self.start,
+                )
+                for site, rows in data.items()
+            ]
+            learnt = learner.learn(tasks, [0] * len(tasks))
+            for task, weights in zip(tasks, learnt, strict=True):
+                found[task.site].append(self._numbers(task, released(task, weights)))
+        return found
+
+    def _numbers(self, task: Task, sent: Weights) -> Release:
+        """Undo the step size and the divisor: what is left is the noised sum of clipped vectors."""
+        plan = task.plan
+        if plan.part is None:
+            scale = 1.0 if plan.clips_update else -plan.divisor / plan.learning_rate
+            return {
+                name: scale * (array.astype(np.float64) - self.start[name])
+                for name, array in sent.items()
+            }
+        residues: NDArray[Any] = sent[SUM]
+        flat = plan.part.grid().values(residues).numpy()
+        if plan.sums_gradients:
+            flat = flat * plan.divisor / plan.part.weight
+        elif plan.clips_update:
+            flat = flat[: sum(array.size for array in self.start.values())] * plan.clip
+        else:
+            flat = flat * -plan.divisor / plan.learning_rate / plan.part.weight
+        found, place = {}, 0
+        for name, array in self.start.items():
+            found[name] = flat[place : place + array.size].reshape(array.shape)
+            place += array.size
+        return found
+
+
+def flat(release: Release) -> NDArray[np.float64]:
+    """Return a release as one vector [d]."""
+    return np.concatenate([np.ravel(array) for array in release.values()])

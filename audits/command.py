@@ -1,0 +1,128 @@
+"""tacit-audit: attack a run and say whether its promise held.
+
+Only what a line of help needs is imported at the top.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from commands import entry
+from tacit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from audits.verdict import Audit, Stage
+
+USAGE = """\
+tacit-audit: attack a run, and say whether what it promises was contradicted.
+
+  tacit-audit run=RUN        a run's directory: its ledgers anew; the run's own step function on
+                             made-up records (noise, clipping, divisor, sampler); and the run once
+                             more from its config.yaml, with everything that leaves written down
+  tacit-audit ledger=PATH    one site's ledger: at best its arithmetic is right
+
+It writes RUN/audit.json and reads nothing but what is in RUN and the data that RUN names. What it
+says is never what ε is: a claim is contradicted, or not contradicted by these tests with the power
+that each of them states. All tests together contradict at most 5 % of honest runs.
+
+Options
+  -h, --help       this
+  --version        the version
+
+Exit codes: 0 not contradicted, 1 a fault of ours, 2 configuration or bad input, 3 contradicted,
+4 not tested (a stage that is needed was skipped; it says why), 130 Ctrl-C, 143 SIGTERM.
+"""
+
+
+def main() -> NoReturn:
+    """Run the command and leave with its exit code."""
+    entry.run(lambda: _main(sys.argv[1:]))
+
+
+def _main(words: list[str]) -> int:
+    if entry.answered(words, USAGE):
+        return 0
+    kind, path = _what(words)
+    from rich.console import Console
+
+    console = Console()
+    audit = _audited(kind, path, console)
+    _verdict(console, audit)
+    return audit.exit_code
+
+
+def _what(words: list[str]) -> tuple[str, Path]:
+    """Read ``run=RUN`` or ``ledger=PATH``."""
+    found = [word.partition("=") for word in words]
+    for key, _, _value in found:
+        if key not in ("run", "ledger"):
+            from commands.options import nearest
+
+            raise ConfigurationError(
+                f"{key}: there is no such key; {nearest(key, ('run', 'ledger'))}"
+            )
+    if len(found) != 1 or not found[0][2]:
+        raise ConfigurationError("say what to audit: tacit-audit run=RUN, or ledger=PATH")
+    key, _, value = found[0]
+    return key, Path(value)
+
+
+def _audited(kind: str, path: Path, console: "Console") -> "Audit":
+    from audits.audit import audit_ledger_file, audit_run
+    from audits.verdict import FILE
+    from tacit.runs.encoding import encode, write_text
+
+    if kind == "ledger":
+        audit = audit_ledger_file(path)
+        for stage in audit.stages:
+            _show(console, stage)
+        return audit
+    import json
+
+    audit = audit_run(path, console, lambda stage: _show(console, stage))
+    text = json.dumps(encode(audit.to_fields()), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path / FILE, text + "\n")
+    return audit
+
+
+def _show(console: "Console", stage: "Stage") -> None:
+    """Print a stage: its outcome, and a line for each test."""
+    from rich.text import Text
+
+    from audits.verdict import Outcome
+    from tacit.logs import one_line
+
+    mark = {
+        Outcome.NOT_CONTRADICTED: ("not contradicted", "green"),
+        Outcome.CONTRADICTED: ("CONTRADICTED", "bold red"),
+        Outcome.NOT_TESTED: ("not tested", "yellow"),
+    }[stage.outcome]
+    title = stage.name.replace("_", " ")
+    console.print(Text(f"{title}: ", style="bold") + Text(*mark))
+    if stage.why:
+        console.print(Text(f"    {stage.why}"), soft_wrap=True)
+    for finding in stage.findings:
+        sign = Text("  ! " if finding.contradicted else "    ", style="bold red")
+        said = Text(f"{finding.test}: {one_line(finding.said)}")
+        console.print(sign + said, soft_wrap=True)
+
+
+def _verdict(console: "Console", audit: "Audit") -> None:
+    from audits.verdict import NEEDED, Outcome
+
+    outcome = audit.outcome
+    console.print()
+    if outcome is Outcome.CONTRADICTED:
+        console.print("Contradicted: the run did not do what it says. See the lines with '!'.")
+    elif outcome is Outcome.NOT_CONTRADICTED:
+        console.print("Not contradicted by these tests, each with the power that it states.")
+    else:
+        names = [s.name for s in audit.stages if s.name in NEEDED and s.why]
+        skipped = ", ".join(name.replace("_", " ") for name in names)
+        console.print(f"Not tested: {skipped} would have to be.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""How the audit's chance of a false alarm, 5 %, is shared out among its tests, beforehand.
+
+An honest run is contradicted by any of them with at most the sum of their levels. A test that looks
+at several things (tensors, pairs of rounds) shares its level out among these. What needs no luck,
+such as arithmetic, has none.
+"""
+
+from typing import Final
+
+WHOLE: Final = 0.05
+
+NOISE_AMOUNT: Final = 0.005
+NOISE_OF_EACH_TENSOR: Final = 0.005
+NOISE_BETWEEN_COORDINATES: Final = 0.005
+NOISE_BETWEEN_RELEASES: Final = 0.005
+COORDINATOR_NOISE: Final = 0.005
+SAMPLED_RATE: Final = 0.005
+SAMPLED_SPREAD: Final = 0.005
+
+ALL: Final = (
+    NOISE_AMOUNT,
+    NOISE_OF_EACH_TENSOR,
+    NOISE_BETWEEN_COORDINATES,
+    NOISE_BETWEEN_RELEASES,
+    COORDINATOR_NOISE,
+    SAMPLED_RATE,
+    SAMPLED_SPREAD,
+)

@@ -1,0 +1,352 @@
+"""Stage 2, beside the run: what its real step function does with rows that the audit makes.
+
+Noise is looked at where there is no gradient, clipping and the divisor where there is next to no
+noise, the sampler where every row adds the same. Nothing of it is sent.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from scipy.stats import binomtest
+
+from audits import levels
+from audits.bench import Bench, Release, flat
+from audits.noise import Numbers, most_alike, too_little, visible_deficit
+from audits.stranger import Stranger
+from audits.verdict import Finding
+from server.central import noised_mean
+from tacit.domains.domain import Examples
+from tacit.learning.plan import LocalOptimizer, RoundPlan
+from tacit.privacy.events import Unit
+from tacit.privacy.randomness import Stream
+from tacit.runs.results import SiteSpending
+
+NUMBERS: Final = 20_000
+"""How many numbers of noise are looked at where rounds are cheap: a lack of 3 % is found."""
+FEWEST_ROUNDS, MOST_ROUNDS = 40, 400
+SITES: Final = 2
+COLUMNS: Final = 60
+"""Coordinates of which each pair is compared."""
+SMALLER_CLIP: Final = 1e-3
+"""Times the run's C: a C that every record's gradient exceeds."""
+_QUIET: Final = 1e-9
+_LEAST_SHARE: Final = 2.0**-4
+"""Variance of the least Skellam noise, in squared steps of the grid."""
+_ROUNDING: Final = 1e-3
+"""Relative to C: what rounding and next to no noise may add up to."""
+RECORDS: Final = 6
+DRAWS: Final = 200
+_SIMULATED: Final = 4000
+
+
+_Of = Callable[[Examples], Numbers]
+"""What a probe sends through the step function, and gets back."""
+
+
+class Probes:
+    """Probes of one run.
+
+    Parameters
+    ----------
+    stranger
+        The run; it claims privacy.
+    bench
+        Its step function.
+    """
+
+    def __init__(self, stranger: Stranger, bench: Bench) -> None:
+        self._stranger = stranger
+        self._bench = bench
+        named = [site for site in bench.plan.sites if site in self._claimed()]
+        self._sites = [named[0], named[-1]] if len(named) > 1 else named
+
+    def findings(self) -> Iterator[Finding]:
+        """Do all probes, in their order."""
+        plan = self._bench.plan.sites[self._sites[0]]
+        if plan.unit is Unit.CLIENT and plan.share is None:
+            yield self._coordinator()
+        else:
+            yield from self._noise()
+        yield from self._clipping()
+        if plan.unit is Unit.RECORD:
+            yield from self._sampler()
+
+    def _claimed(self) -> Mapping[str, SiteSpending]:
+        """What is claimed of each site's own noise: the last guarantee counts it alone."""
+        privacy = self._stranger.results.privacy
+        return privacy.guarantees[-1].sites if privacy else {}
+
+    def _plans(self, **changes: object) -> dict[str, RoundPlan]:
+        """One plain step of each site, changed."""
+        return {site: _one_step(self._bench.plan.sites[site], **changes) for site in self._sites}
+
+    # Noise where there is no gradient
+
+    def _noise(self) -> Iterator[Finding]:
+        plans, claims = self._plans(), self._claimed()
+        size = sum(math.prod(shape) for shape in self._bench.shapes.values())
+        rounds = min(MOST_ROUNDS, max(FEWEST_ROUNDS, math.ceil(NUMBERS / size / len(plans))))
+        data = {site: self._bench.useless(self._stranger.declared_sizes[site]) for site in plans}
+        found = self._bench.releases(data, plans, range(1, rounds + 1))
+        # In units of what is claimed, so that sites can be taken together.
+        scaled = {
+            site: [_scaled(release, claims[site]) for release in releases]
+            for site, releases in found.items()
+        }
+        rows = np.array([flat(release) for releases in scaled.values() for release in releases])
+        yield _amount(rows)
+        yield _tensors(scaled, list(self._bench.shapes))
+        yield _columns(rows)
+        yield self._repeats(rows, rounds)
+        yield from self._predictable(data, plans)
+
+    def _repeats(self, rows: Numbers, rounds: int) -> Finding:
+        alike, chance = most_alike(rows)
+        where = f"{rounds} rounds of {len(self._sites)} sites"
+        return Finding(
+            "noise of different rounds and sites",
+            f"of {where} two have noise with a correlation of {alike:.3f}; by chance as much with "
+            f"a probability of {chance:.2g}",
+            chance < levels.NOISE_BETWEEN_RELEASES,
+            {"largest_correlation": alike, "chance": chance},
+        )
+
+    def _predictable(
+        self, data: Mapping[str, Examples], plans: Mapping[str, RoundPlan]
+    ) -> Iterator[Finding]:
+        """Whether noise that is said to be the operating system's comes again."""
+        privacy = self._stranger.results.privacy
+        if privacy is None or privacy.simulated_noise:
+            return
+        once, again = (self._bench.releases(data, plans, [1]) for _ in range(2))
+        same = [s for s in plans if np.array_equal(flat(once[s][0]), flat(again[s][0]))]
+        yield Finding(
+            "noise that nobody can recompute",
+            f"the same round again gives {', '.join(same)} the same noise"
+            if same
+            else "the same round again has other noise",
+            bool(same),
+        )
+
+    def _coordinator(self) -> Finding:
+        """The coordinator's noise on a sum of nobody's updates."""
+        plan, claims = self._bench.plan, self._claimed()
+        central = plan.central
+        if central is None:
+            return Finding("noise of the coordinator", "the plan has none", contradicted=True)
+        claimed = max(spent.noise_multiplier for spent in claims.values()) * central.clipping_norm
+        size = sum(array.size for array in self._bench.start.values())
+        rounds = min(MOST_ROUNDS, max(FEWEST_ROUNDS, math.ceil(NUMBERS / size)))
+        zero = {name: np.zeros_like(array) for name, array in self._bench.start.items()}
+        rows = np.array(
+            [
+                flat(noised_mean([], zero, central, Stream.from_system()))
+                * central.clients
+                / claimed
+                for _ in range(rounds)
+            ]
+        )
+        little = too_little(rows, 1.0, levels.COORDINATOR_NOISE)
+        return Finding(
+            "noise of the coordinator",
+            f"{math.sqrt(float(np.square(rows).mean())):.4f} of what is claimed, over "
+            f"{rows.size} numbers",
+            little,
+            {"ratio": math.sqrt(float(np.square(rows).mean()))},
+        )
+
+    # Clipping and divisor where there is next to no noise
+
+    def _clipping(self) -> Iterator[Finding]:
+        site = self._sites[0]
+        plan = _quiet(self._bench.plan.sites[site])
+        clip = plan.clip
+
+        def of(rows: Examples, seed: int = 1) -> Numbers:
+            return flat(self._bench.releases({site: rows}, {site: plan}, [seed])[site][0])
+
+        rows = self._bench.rows(RECORDS, 7, spread=3.0)
+        each = [of(_some(rows, [place])) for place in range(RECORDS)]
+        norms = [float(np.linalg.norm(one)) for one in each]
+        if max(norms) < clip * (1 - 0.1):
+            yield Finding(
+                "clipping",
+                f"no made-up record's gradient reaches C = {clip:.3g}: clipping is not tested",
+            )
+            return
+        tolerance = _ROUNDING * clip * math.sqrt(RECORDS) + _coarseness(plan)
+        yield Finding(
+            "clipping of one record",
+            f"one record moves a sum by at most {max(norms) / clip:.4f} C",
+            max(norms) > clip + tolerance,
+            {"largest_norm_over_c": max(norms) / clip},
+        )
+        if plan.unit is Unit.CLIENT:
+            return
+        together = of(rows)
+        apart = float(np.linalg.norm(together - sum(each)))
+        yield Finding(
+            "clipping by itself",
+            f"{RECORDS} records together are {apart / clip:.4f} C from the sum of each alone",
+            apart > tolerance,
+            {"distance_over_c": apart / clip},
+        )
+        yield from self._divisor(of, each[0], _some(rows, [0]), tolerance, clip)
+
+    def _divisor(
+        self, of: _Of, alone: Numbers, record: Examples, tolerance: float, clip: float
+    ) -> Iterator[Finding]:
+        beside = of(Examples.together([record, self._bench.useless(40)]))
+        moved = float(np.linalg.norm(beside - alone))
+        yield Finding(
+            "divisor",
+            f"40 records without a gradient change what leaves by {moved / clip:.4f} C",
+            moved > tolerance,
+            {"change_over_c": moved / clip},
+        )
+        spoilt = Examples(record.features * float("nan"), record.targets)
+        with_nan = of(Examples.together([record, spoilt]))
+        wrong = not np.isfinite(with_nan).all() or np.linalg.norm(with_nan - alone) > tolerance
+        yield Finding(
+            "records that are not numbers",
+            "a record of NaN changes what leaves" if wrong else "a record of NaN counts as none",
+            bool(wrong),
+        )
+
+    # The sampler where every row adds the same
+
+    def _sampler(self) -> Iterator[Finding]:
+        plans = {site: self._bench.plan.sites[site] for site in self._sites}
+        claims = self._claimed()
+        site = min(plans, key=lambda name: plans[name].sampling_rate)
+        rate, size = claims[site].sampling_rate, self._stranger.declared_sizes[site]
+        plan = replace(_quiet(plans[site]), sampling_rate=plans[site].sampling_rate)
+        record = self._bench.rows(1, 11, spread=3.0)
+        whole = replace(plan, sampling_rate=1.0)
+        one = flat(self._bench.releases({site: record}, {site: whole}, [1])[site][0])
+        length = float(np.linalg.norm(one))
+        if length < 0.5 * plan.clip:
+            yield Finding("sampling", "a made-up record's gradient is too small: not tested")
+            return
+        copies = _some(record, [0] * size)
+        sent = self._bench.releases({site: copies}, {site: plan}, range(1, DRAWS + 1))[site]
+        counts = np.array([flat(each) @ one / length**2 for each in sent])
+        drawn = np.rint(counts).astype(int).clip(0, None)
+        yield _rate(drawn, size, rate)
+        yield _spread(drawn, size, rate)
+
+
+def _one_step(plan: RoundPlan, **changes: object) -> RoundPlan:
+    """Return one plain step of a plan; of a client, whose update is one thing, its round."""
+    if plan.unit is Unit.RECORD:
+        plan = replace(plan, steps=1, optimizer=LocalOptimizer.SGD, proximal_mu=0.0)
+    return replace(plan, **changes) if changes else plan  # type: ignore[arg-type]
+
+
+def _quiet(plan: RoundPlan) -> RoundPlan:
+    """Return a plan with next to no noise, a smaller C, and every row in."""
+    plan = _one_step(plan, sampling_rate=1.0)
+    clip = SMALLER_CLIP * (plan.clipping_norm or 1.0)
+    if plan.share is not None:
+        share = replace(plan.share, variance=_LEAST_SHARE)
+        return replace(plan, clipping_norm=clip, share=share)
+    # A record's step is private before it is rounded for a sum: what rounds is too coarse here.
+    part = plan.part if plan.unit is Unit.CLIENT else None
+    return replace(plan, clipping_norm=clip, noise_multiplier=_QUIET, part=part)
+
+
+def _coarseness(plan: RoundPlan) -> float:
+    """Bound what rounding `RECORDS` records, and the least noise, may add to a release's norm."""
+    if plan.part is None:
+        return 0.0
+    step = plan.part.spacing
+    step *= plan.clip if plan.unit is Unit.CLIENT else plan.divisor / plan.part.weight
+    return 2 * RECORDS * math.sqrt(plan.part.dimension) * step
+
+
+def _scaled(release: Release, claimed: SiteSpending) -> Release:
+    deviation = claimed.noise_multiplier * claimed.clipping_norm
+    return {name: array / deviation for name, array in release.items()}
+
+
+def _some(rows: Examples, places: Sequence[int]) -> Examples:
+    return Examples(rows.features[list(places)], rows.targets[list(places)])
+
+
+def _amount(rows: Numbers) -> Finding:
+    ratio = math.sqrt(float(np.square(rows).mean()))
+    seen = visible_deficit(rows.size, levels.NOISE_AMOUNT)
+    return Finding(
+        "amount of noise",
+        f"{ratio:.4f} of what is claimed, over {rows.size} numbers; a lack of {100 * seen:.2g} % "
+        "or more would be found in 99 of 100 tries",
+        too_little(rows, 1.0, levels.NOISE_AMOUNT),
+        {"ratio": ratio, "visible_deficit": seen},
+    )
+
+
+def _tensors(scaled: Mapping[str, Sequence[Release]], names: Sequence[str]) -> Finding:
+    wrong, seen = [], 0.0
+    for name in names:
+        values = np.array([r[name].ravel() for releases in scaled.values() for r in releases])
+        level = levels.NOISE_OF_EACH_TENSOR / len(names)
+        seen = max(seen, visible_deficit(values.size, level))
+        if too_little(values, 1.0, level):
+            wrong.append(f"{name} ({math.sqrt(float(np.square(values).mean())):.3f})")
+    return Finding(
+        "noise of each tensor",
+        f"too little on {', '.join(wrong[:3])} of what is claimed"
+        if wrong
+        else f"enough on each of {len(names)}; a lack of {100 * seen:.2g} % or more on any would "
+        "be found in 99 of 100 tries",
+        bool(wrong),
+        {"visible_deficit": seen},
+    )
+
+
+def _columns(rows: Numbers) -> Finding:
+    chosen = np.unique(np.linspace(0, rows.shape[1] - 1, COLUMNS).astype(int))
+    if len(chosen) < 2:
+        return Finding("noise of different coordinates", "there is one coordinate only")
+    alike, chance = most_alike(rows[:, chosen].T)
+    return Finding(
+        "noise of different coordinates",
+        f"of {len(chosen)} coordinates two have a correlation of {alike:.3f}; by chance as much "
+        f"with a probability of {chance:.2g}",
+        chance < levels.NOISE_BETWEEN_COORDINATES,
+        {"largest_correlation": alike, "chance": chance},
+    )
+
+
+def _rate(drawn: Numbers, size: int, rate: float) -> Finding:
+    total, trials = int(drawn.sum()), size * len(drawn)
+    chance = float(binomtest(min(total, trials), trials, rate).pvalue) if rate < 1 else 1.0
+    if (rate == 1 and total != trials) or total > trials:
+        chance = 0.0
+    return Finding(
+        "rate of sampling",
+        f"{total} of {trials} rows entered steps, a rate of {total / trials:.4g} where "
+        f"{rate:.4g} is accounted; by chance as far with a probability of {chance:.2g}",
+        chance < levels.SAMPLED_RATE,
+        {"rate": total / trials, "chance": chance},
+    )
+
+
+def _spread(drawn: Numbers, size: int, rate: float) -> Finding:
+    """Batches of Poisson sampling differ in size as binomial numbers do; shuffled ones hardly."""
+    found = float(np.var(drawn))
+    if rate == 1:
+        return Finding("spread of samples", "every row is in every step: there is none")
+    made = np.random.default_rng(0).binomial(size, rate, (_SIMULATED, len(drawn))).var(axis=1)
+    low, high = (float((made <= found).mean()), float((made >= found).mean()))
+    chance = min(1.0, 2 * (min(low, high) + 1 / _SIMULATED))
+    return Finding(
+        "spread of samples",
+        f"batch sizes have a variance of {found:.3g}, and Poisson sampling gives "
+        f"{size * rate * (1 - rate):.3g}; by chance as far with a probability of {chance:.2g}",
+        chance < levels.SAMPLED_SPREAD,
+        {"variance": found, "chance": chance},
+    )

@@ -1,0 +1,151 @@
+"""A simulated run once more, from its config.yaml; what leaves its sites is written down."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.serverapp import Grid
+from rich.console import Console
+
+from audits.stranger import Stranger, read_stranger
+from server.around import GridAround
+from server.checkpoint import load_checkpoint
+from simulations.cohort import Cohort, in_process
+from simulations.experiment import Arm, Experiment
+from simulations.progress import LiveProgress
+from simulations.simulate import simulate
+from strategies.records import numbers_of
+from tacit.runs.directory import CHECKPOINT, read_config
+
+Entry = str | int | float | bool | bytes | list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One reply of a site, without the numbers in its arrays.
+
+    Parameters
+    ----------
+    site
+        Whose.
+    asked
+        Type of the message that it answers.
+    error
+        What it says where it is a refusal; None elsewhere.
+    arrays
+        Type and shape of every array, by record and name.
+    entries
+        Every other value, by record and name.
+    strangers
+        Records of another kind: nothing of ours makes such.
+    """
+
+    site: str
+    asked: str
+    error: str | None
+    arrays: Mapping[tuple[str, str], tuple[str, tuple[int, ...]]]
+    entries: Mapping[tuple[str, str], Entry]
+    strangers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A run that was made again.
+
+    Parameters
+    ----------
+    stranger
+        What it left; its files are gone when the block of `repeated` ends.
+    letters
+        Every reply of every site, in their order.
+    shapes
+        Of the weights that train, by name.
+    """
+
+    stranger: Stranger
+    letters: list[Letter]
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+@contextmanager
+def repeated(stranger: Stranger, console: Console) -> Iterator[Repeated]:
+    """Make a run again in a folder of its own, for as long as the block lasts.
+
+    Raises
+    ------
+    TacitError
+        It cannot be made again: its data are gone, say.
+    """
+    letters: list[Letter] = []
+
+    @contextmanager
+    def reach(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Cohort]:
+        with in_process(arm, experiment, folder) as cohort:
+            yield _Listened(cohort, _Listening(cohort.grid, cohort.names, letters))
+
+    with TemporaryDirectory(prefix="tacit-audit-") as folder:
+        path = Path(folder) / "run"
+        run = replace(stranger.settings.run, dir=str(path), resume=None)
+        settings = replace(stranger.settings, run=run, compare=False)
+        config = {**read_config(stranger.path), "run": {"dir": str(path), "resume": None}}
+        config["compare"] = False
+        with LiveProgress(console) as progress:
+            simulate(settings, config, progress, reach)
+        _, state = load_checkpoint(path / CHECKPOINT)
+        shapes = {name: array.shape for name, array in state.weights.items()}
+        yield Repeated(read_stranger(path), letters, shapes)
+
+
+class _Listened:
+    """A cohort whose grid is listened to."""
+
+    def __init__(self, cohort: Cohort, grid: Grid) -> None:
+        self._cohort = cohort
+        self.grid = grid
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cohort, name)
+
+
+class _Listening(GridAround):
+    """A grid that writes down what comes back."""
+
+    def __init__(self, grid: Grid, names: Mapping[int, str], letters: list[Letter]) -> None:
+        super().__init__(grid)
+        self._names = names
+        self._letters = letters
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Send messages; write down the replies."""
+        sent = list(messages)
+        asked = {message.metadata.dst_node_id: message.metadata.message_type for message in sent}
+        replies = list(super().send_and_receive(sent, timeout=timeout))
+        for reply in replies:
+            node = reply.metadata.src_node_id
+            self._letters.append(letter(self._names[node], asked[node], reply))
+        return replies
+
+
+def letter(site: str, asked: str, reply: Message) -> Letter:
+    """Write down a reply."""
+    if reply.has_error():
+        return Letter(site, asked, reply.error.reason, {}, {}, ())
+    arrays: dict[tuple[str, str], tuple[str, tuple[int, ...]]] = {}
+    entries: dict[tuple[str, str], Entry] = {}
+    strangers = []
+    for key, record in reply.content.items():
+        if isinstance(record, ArrayRecord):
+            for name, array in record.items():
+                numbers = numbers_of(array)
+                arrays[key, name] = (str(numbers.dtype), numbers.shape)
+        elif isinstance(record, ConfigRecord):
+            entries |= {(key, name): value for name, value in record.items()}
+        else:
+            strangers.append(key)
+    return Letter(site, asked, None, arrays, entries, tuple(strangers))

@@ -1,0 +1,82 @@
+"""A run as a stranger finds it: its files, and nothing that made them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.checkpoint import load_checkpoint
+from tacit.components import make
+from tacit.configuration import read_settings
+from tacit.domains.domain import Domain
+from tacit.errors import ConfigurationError
+from tacit.privacy.cohort_book import FILE
+from tacit.runs import directory
+from tacit.runs.directory import read_config
+from tacit.runs.results import Results, Round, read, read_history
+from tacit.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """What a run's directory says.
+
+    Parameters
+    ----------
+    path
+        The directory.
+    run
+        The run's identity, by which ledgers know it.
+    settings
+        Of config.yaml.
+    results
+        results.json.
+    history
+        history.jsonl.
+    declared_sizes
+        Public number of rows of each site, of the run's domain.
+    """
+
+    path: Path
+    run: str
+    settings: Settings
+    results: Results
+    history: tuple[Round, ...]
+    declared_sizes: Mapping[str, int]
+
+    def ledgers(self) -> dict[str, Path]:
+        """Return where each site's ledger is, by name; all have the same where they share one."""
+        folder = self.path / directory.LEDGER
+        if (folder / FILE).is_file():
+            return dict.fromkeys(self.declared_sizes, folder / FILE)
+        return {
+            site: path
+            for site in self.declared_sizes
+            if (path := folder / f"{site}.sqlite").is_file()
+        }
+
+
+def read_stranger(path: Path) -> Stranger:
+    """Read a run that has ended.
+
+    Raises
+    ------
+    ConfigurationError
+        It has not ended, or is no run.
+    RunDirectoryError
+        A file of it is damaged.
+    """
+    if not (path / directory.RESULTS).is_file():
+        raise ConfigurationError(
+            f"run={path}: there is no {directory.RESULTS}: is it the directory of a run that ended?"
+        )
+    settings = read_settings(read_config(path))
+    run, _ = load_checkpoint(path / directory.CHECKPOINT)
+    domain: Domain = make("domain", settings.domain)
+    return Stranger(
+        path,
+        run,
+        settings,
+        read(path / directory.RESULTS),
+        read_history(path / directory.HISTORY),
+        dict(sorted(domain.declared_sizes.items())),
+    )

@@ -1,0 +1,119 @@
+"""What an audit found, stage by stage, and what follows from it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from tacit.errors import ExitCode
+
+SCHEMA: Final = "tacit/audit/1"
+FILE: Final = "audit.json"
+
+
+class Outcome(StrEnum):
+    """What a stage, or all of them, say of the claim."""
+
+    NOT_CONTRADICTED = "not_contradicted"
+    """Looked for, with the power that the stage states, and not found."""
+    CONTRADICTED = "contradicted"
+    """The run did not do what it says."""
+    NOT_TESTED = "not_tested"
+    """The stage could not be done on this run; it says why."""
+
+
+class StageName(StrEnum):
+    """The stages, in their order."""
+
+    LEDGER = "ledger"
+    MECHANISM = "mechanism"
+    MODEL = "model"
+    SEEN = "what_the_server_sees"
+    CLIENTS = "clients"
+    RELEASES = "releases"
+
+
+NEEDED: Final = (StageName.LEDGER, StageName.MECHANISM, StageName.RELEASES)
+"""Stages without which nothing is said to be tested."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One test of a stage.
+
+    Parameters
+    ----------
+    test
+        What was looked at, in a few words.
+    said
+        What was found, in a sentence.
+    contradicted
+        Whether the claim does not survive it.
+    figures
+        The numbers behind it.
+    """
+
+    test: str
+    said: str
+    contradicted: bool = False
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of an audit; `why` says why it was not done, and is empty where it was."""
+
+    name: StageName
+    findings: tuple[Finding, ...] = ()
+    why: str = ""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the stage says."""
+        if any(finding.contradicted for finding in self.findings):
+            return Outcome.CONTRADICTED
+        return Outcome.NOT_TESTED if self.why or not self.findings else Outcome.NOT_CONTRADICTED
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """All stages of an audit of one run or one ledger."""
+
+    what: str
+    stages: tuple[Stage, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the audit says: it needs the stages `NEEDED` to say that nothing was found."""
+        outcomes = {stage.name: stage.outcome for stage in self.stages}
+        if Outcome.CONTRADICTED in outcomes.values():
+            return Outcome.CONTRADICTED
+        if all(outcomes.get(name) is Outcome.NOT_CONTRADICTED for name in NEEDED):
+            return Outcome.NOT_CONTRADICTED
+        return Outcome.NOT_TESTED
+
+    def to_fields(self) -> dict[str, object]:
+        """Return it as values for audit.json."""
+        return {
+            "schema": SCHEMA,
+            "what": self.what,
+            "outcome": self.outcome,
+            "stages": [
+                {
+                    "name": stage.name,
+                    "outcome": stage.outcome,
+                    "why": stage.why,
+                    "findings": [asdict(finding) for finding in stage.findings],
+                }
+                for stage in self.stages
+            ],
+        }
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Return the exit code of a command that made the audit."""
+        return {
+            Outcome.NOT_CONTRADICTED: ExitCode.DONE,
+            Outcome.CONTRADICTED: ExitCode.CONTRADICTED,
+            Outcome.NOT_TESTED: ExitCode.INCOMPLETE,
+        }[self.outcome]
