@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 LEAST_SITES = 3
 """A sum of two tells each what the other sent."""
+MOST_RUNS = 4
+"""Runs whose latest sum is known: of more, the one that began one longest ago is forgotten."""
 _WHY_SHOWN = 200
 
 
@@ -157,7 +159,10 @@ class SecureSums:
             raise RefusedError(Reason.PLAN_DIFFERS, f"site {self._name}: {error}") from error
         except TrustError as error:
             raise SecureSumError(str(error)) from error
+        self._latest.pop(request.run, None)
         self._latest[request.run] = _Sum(request.number, joint, request.weights, machine)
+        if len(self._latest) > MOST_RUNS:
+            del self._latest[next(iter(self._latest))]
         return machine.advertise()
 
     def _context(self, request: SecureRequest, joint: JointPlan) -> Context:

@@ -124,7 +124,7 @@ class Site:
         SecureSumError, WrongMessageError
             Too few others take part, or some who do not exist.
         """
-        if self._stage is Stage.MASKED and dealt == self._last[0]:
+        if self._over is None and self._stage is Stage.MASKED and dealt == self._last[0]:
             return
 
         def check() -> bytes:

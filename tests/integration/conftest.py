@@ -1,6 +1,7 @@
 """A run that others are held against, and how to start one in this process and go on with it."""
 
 import pytest
+from lying_coordinator import Wards
 from transport_processes import SITES, Running, write_trust
 from whole_run import call, uninterrupted, words
 
@@ -36,3 +37,19 @@ def start(tmp_path):
     yield started
     for one in running:
         one.kill()
+
+
+@pytest.fixture
+def wards(tmp_path, caplog):
+    """Make sites for secure sums in this process; they have set a run aside."""
+    made = []
+
+    def make(count=5, reserved=True, **more):
+        made.append(Wards(tmp_path, caplog, count, **more))
+        if reserved:
+            made[-1].reserve()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
