@@ -136,7 +136,14 @@ class JointPlan:
             )
             # Numbers that are none are read, and cannot be written.
             as_written = plan.text() == content
-        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        except (
+            AttributeError,
+            KeyError,
+            OverflowError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise ConfigurationError(f"a joint plan cannot be read: {error!r}") from error
         if not as_written:
             raise ConfigurationError("a joint plan is not written as one is")
