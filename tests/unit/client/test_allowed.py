@@ -7,7 +7,8 @@ from site_example import MODEL, RUN, TERMS, app_of, ask, kinds, make_site, open_
 
 from client.allowed import Allowed
 from tacit.errors import RefusedError
-from tacit.messages import SITE
+from tacit.learning.plan import Part, RoundPlan, Share
+from tacit.messages import SITE, RunRequest
 from tacit.privacy.policy import Reason
 
 STRICT = Allowed(
@@ -43,6 +44,72 @@ def test_what_is_not_is_refused(allowed, terms, reason, site):
     assert refused.value.reason == reason
     asked = query("enrol", terms.to_config())
     assert app_of(replace(site, allowed=allowed))(asked).error.reason == reason
+
+
+PLAIN = RoundPlan(1, 0.5, 8.0, 0.1, 1.0, 20.0, part=Part(32, 2.0**-20, 8, 4, 1000, 1.0))
+
+
+def sharing(honest):
+    return replace(PLAIN, noise_multiplier=None, share=Share(2.0**30, honest))
+
+
+@pytest.mark.parametrize(
+    ("honest", "others", "colluders", "counts"),
+    [
+        (3, 3, 1, True),
+        (4, 3, 1, False),
+        (4, 3, 0, True),
+        (2, 3, 2, True),
+        (3, 3, 2, False),
+        (1, 0, 1, False),
+        (1, 3, 9, False),
+    ],
+)
+def test_no_more_shares_of_noise_are_counted_on_than_others_and_colluders_leave(
+    honest, others, colluders, counts
+):
+    allowed, terms = Allowed("wards", MODEL, colluders=colluders), replace(TERMS, others=others)
+    if counts:
+        allowed.check_plan(terms, sharing(honest))
+        return
+    with pytest.raises(RefusedError, match=f"counts on {honest} sites") as refused:
+        allowed.check_plan(terms, sharing(honest))
+    assert refused.value.reason == Reason.SECURE_AGGREGATION_REQUIRED
+    replace(allowed, in_the_open=True).check_plan(terms, sharing(honest))
+
+
+def test_a_plan_with_its_own_noise_counts_on_nobody():
+    Allowed("wards", MODEL, colluders=9).check_plan(TERMS, PLAIN)
+    Allowed("wards", MODEL, colluders=9).check_plan(TERMS, replace(PLAIN, part=None))
+
+
+def test_a_run_that_counts_on_too_many_shares_is_not_reserved(site):
+    asked = RunRequest("run-2", 1, replace(TERMS, others=3), sharing(4), 1.0, 1e-5)
+    before = kinds(site.ledger)
+    reply = app_of(site)(query("reserve", asked.to_config()))
+    assert reply.error.reason == Reason.SECURE_AGGREGATION_REQUIRED
+    assert kinds(site.ledger) == before
+
+
+@pytest.mark.parametrize(
+    ("allowed", "plan", "shown"),
+    [
+        (Allowed("wards", MODEL), PLAIN, True),
+        (Allowed("wards", MODEL), sharing(1), False),
+        (Allowed("wards", MODEL, others=1), PLAIN, False),
+        (Allowed("wards", MODEL, in_the_open=True), sharing(1), True),
+        (Allowed("wards", MODEL, others=1, in_the_open=True), PLAIN, False),
+    ],
+)
+def test_a_part_by_itself_is_shown_only_where_it_is_private_and_no_sum_is_wanted(
+    allowed, plan, shown
+):
+    if shown:
+        allowed.check_seen(plan)
+        return
+    with pytest.raises(RefusedError, match="only a sum may be seen here") as refused:
+        allowed.check_seen(plan)
+    assert refused.value.reason == Reason.SECURE_AGGREGATION_REQUIRED
 
 
 def test_an_invitation_is_answered_like_a_plain_question(site):

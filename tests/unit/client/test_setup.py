@@ -131,6 +131,8 @@ def test_what_a_site_allows_is_what_the_file_says(holdings):
     assert setup.allowed_by(narrow, holdings.prepared) == Allowed(
         "hospitals", model, frozenset({model}), frozenset({"fedavg", "krum"}), 3
     )
+    careful = file_of(limits=replace(LIMITS, colluders=2))
+    assert setup.allowed_by(careful, holdings.prepared) == Allowed("hospitals", model, colluders=2)
 
 
 def test_what_a_site_spends_is_what_the_file_says():
@@ -143,6 +145,9 @@ def test_what_a_site_spends_is_what_the_file_says():
         require_privacy=True,
         test_data=False,
     )
+    assert policy_of(file_of()).epsilon_alone == 0.0
+    shared = file_of(limits=replace(LIMITS, epsilon_alone_per_run=8.0))
+    assert policy_of(shared) == replace(policy_of(file_of()), epsilon_alone=8.0)
     assert policy_of(file_of(test_data=True)) == replace(
         policy_of(file_of()), require_privacy=False, test_data=True
     )
