@@ -5,7 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from server.planning import plan_run, unable
+from commands.compose import composed
+from server.planning import plan_run, sums_securely, unable
+from tacit.configuration import read_settings
+from tacit.errors import ConfigurationError
 from tacit.messages import Limits
 from tacit.privacy.calibration import noise_multiplier
 from tacit.privacy.policy import Reason
@@ -83,3 +86,124 @@ def test_without_privacy_limits_plan_nothing(cache):
 )
 def test_what_no_noise_can_mend_is_said(limits, reason):
     assert unable(TRAINING, PRIVACY, limits) == reason
+
+
+# Sums of which only the total is seen
+
+
+SEVEN = {f"ward-{number}": 20 * (number + 1) for number in range(7)}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Noise in no time, and less of it for more ε."""
+    monkeypatch.setattr("tacit.plans.noise_multiplier", lambda epsilon, *_, cache: 10 / epsilon)
+
+
+def summed(cache, training=TRAINING, privacy=PRIVACY, limits=None, secure=True):
+    return plan_run(
+        "r", "d", "f" * 64, SEVEN, training, privacy, FEDAVG, cache, 10, limits, secure=secure
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "fewest"),
+    [
+        ({"min_replies": "all"}, 7),
+        ({"min_replies": 6}, 6),
+        ({"min_replies": 2}, 5),
+        ({"cohort": 4, "min_replies": 1}, 3),
+    ],
+)
+def test_a_sum_is_of_as_many_as_a_round_needs_and_of_a_quorum_at_least(
+    quick, cache, changes, fewest
+):
+    plan = summed(cache, replace(TRAINING, **changes))
+    drawn = plan.among(list(SEVEN)[: changes.get("cohort")])
+    assert plan.min_replies == drawn.joint().fewest == fewest
+    assert plan.terms.others == fewest - 1
+    seen = summed(cache, replace(TRAINING, **changes), secure=False)
+    assert (seen.terms.others, seen.joint()) == (0, None)
+
+
+@pytest.mark.parametrize("privacy", [PRIVACY, NoPrivacy("none")], ids=["record", "none"])
+def test_a_secure_sum_changes_nothing_but_how_parts_are_sent(quick, cache, privacy):
+    plain, plan = summed(cache, privacy=privacy, secure=False), summed(cache, privacy=privacy)
+    assert all(each.part is None for each in plain.sites.values())
+    assert {s: replace(each, part=None) for s, each in plan.sites.items()} == plain.sites
+    weights = {site: each.part.weight for site, each in plan.sites.items()}
+    assert weights == {site: size / 140 for site, size in SEVEN.items()}
+    (grid,) = {each.part.grid() for each in plan.sites.values()}
+    assert (grid.bits, grid.dimension, grid.sites) == (32, 10, 7)
+
+
+def test_bits_are_those_of_the_configuration(quick, cache):
+    plan = summed(cache, privacy=replace(PRIVACY, bits=16))
+    assert {each.part.bits for each in plan.sites.values()} == {16}
+
+
+def test_what_all_sites_are_told_does_not_say_what_one_of_them_spends(quick, cache):
+    narrow = {"ward-3": replace(WIDE, epsilon=0.5)}
+    told, plan = summed(cache), summed(cache, limits=narrow)
+    assert plan.sites["ward-3"].noise_multiplier > told.sites["ward-3"].noise_multiplier
+    assert plan.joint() == told.joint()
+
+
+def test_the_plan_for_some_sites_is_a_sum_of_those(quick, cache):
+    some = list(SEVEN)[2:5]
+    assert list(summed(cache).among(some).joint().sites) == some
+    assert summed(cache, secure=False).among(some).joint() is None
+
+
+def settings_of(*words):
+    return read_settings(composed(["model=linear", "compare=false", *words]))
+
+
+@pytest.mark.parametrize(
+    ("words", "sites", "deployed", "secure"),
+    [
+        ((), 4, True, True),
+        ((), 3, True, False),
+        ((), 4, False, False),
+        (("training.cohort=3", "training.min_replies=2"), 9, True, False),
+        (("secure_aggregation=off",), 4, True, False),
+        (("secure_aggregation=required",), 3, True, True),
+        (("secure_aggregation=required",), 3, False, True),
+        (("privacy=none",), 4, True, True),
+        (("privacy=shared_noise",), 3, True, True),
+        (("privacy=shared_noise",), 4, False, False),
+        (("privacy=shared_noise", "secure_aggregation=off"), 4, False, False),
+        (("privacy.bits=16",), 4, True, True),
+        (("privacy.bits=16", "secure_aggregation=required"), 4, False, True),
+        (("privacy=shared_noise", "privacy.bits=16"), 4, False, False),
+        (("secure_aggregation=required", "engine=ray"), 4, True, True),
+    ],
+)
+def test_from_four_sites_on_a_deployment_sums_securely_and_a_simulation_where_asked(
+    words, sites, deployed, secure
+):
+    assert sums_securely(settings_of(*words), sites, deployed=deployed) is secure
+
+
+@pytest.mark.parametrize(
+    ("words", "sites", "deployed", "says"),
+    [
+        (("privacy=shared_noise", "secure_aggregation=off"), 4, True, "leave it at auto"),
+        (("secure_aggregation=required",), 2, True, "required: with 2 sites in a round"),
+        (("secure_aggregation=required",), 2, False, "required: with 2 sites in a round"),
+        (("privacy=shared_noise",), 2, True, "auto: with 2 sites in a round"),
+        (
+            ("secure_aggregation=required", "training.cohort=2", "training.min_replies=2"),
+            9,
+            False,
+            "with 2 sites in a round",
+        ),
+        (("secure_aggregation=required", "engine=ray"), 4, False, "with engine=ray no process"),
+        (("privacy.bits=16",), 3, True, "privacy.bits=16 is of the numbers in a sum"),
+        (("privacy.bits=16",), 4, False, "privacy.bits=16 is of the numbers in a sum"),
+    ],
+)
+def test_a_sum_that_cannot_be_or_must_be_is_said(words, sites, deployed, says):
+    with pytest.raises(ConfigurationError) as caught:
+        sums_securely(settings_of(*words), sites, deployed=deployed)
+    assert says in str(caught.value)
