@@ -14,6 +14,7 @@ from typing import Final
 from audits.stranger import Stranger
 from audits.verdict import Finding, Stage, StageName
 from tacit.errors import ConfigurationError, LedgerError
+from tacit.plans import cohort_size, fewest_replies
 from tacit.privacy.accounting import Accountant, epsilon
 from tacit.privacy.cohort_view import CohortView, SiteView, read_any
 from tacit.privacy.events import Event, ExactRelease, GaussianSteps, NoisedSteps, SkellamSteps
@@ -139,6 +140,8 @@ def _findings(stranger: Stranger, books: Books) -> Iterator[Finding]:
     yield _planned(stranger, spent)
     if isinstance(stranger.settings.privacy, SharedNoisePrivacy):
         yield _sensitivities(stranger, spent)
+    if getattr(stranger.settings.privacy, "colluders", None) is not None and others:
+        yield _shares(stranger, spent)
 
 
 def _unit(stranger: Stranger, books: Books, claimed: Guarantee) -> Finding:
@@ -274,6 +277,29 @@ def _sensitivities(stranger: Stranger, spent: Mapping[str, Sequence[Event]]) -> 
         wrong,
         "each site's is in proportion to its own weight × C ÷ divisor",
         "sensitivities, relative to the first site's, are not weight ÷ divisor",
+    )
+
+
+def _shares(stranger: Stranger, spent: Mapping[str, Sequence[Event]]) -> Finding:
+    """Shares of noise are counted on of the fewest who may reply, less the colluders."""
+    settings = stranger.settings
+    asked = cohort_size(settings.training, len(stranger.declared_sizes))
+    fewest = fewest_replies(settings.training, len(stranger.declared_sizes))
+    sums = stranger.results.secure_sum
+    fewest = max(fewest, sums.fewest if sums else 0)
+    there = min((len(line.replied) for line in stranger.history if line.replied), default=asked)
+    colluders = getattr(settings.privacy, "colluders", 0)
+    wrong = sorted(
+        f"{site} (of {event.shares})"
+        for site, events in spent.items()
+        for event in events
+        if isinstance(event, SkellamSteps) and event.shares > min(fewest, there) - colluders
+    )
+    return _finding(
+        "shares of noise",
+        wrong,
+        f"no more are counted on than {fewest} sites give, less {colluders} that may collude",
+        f"a round counts with {fewest} sites, {colluders} may collude, and noise is counted on",
     )
 
 

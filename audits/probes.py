@@ -24,8 +24,8 @@ from tacit.privacy.events import Unit
 from tacit.privacy.randomness import Stream
 from tacit.runs.results import SiteSpending
 
-NUMBERS: Final = 20_000
-"""How many numbers of noise are looked at where rounds are cheap: a lack of 3 % is found."""
+NUMBERS: Final = 8_000
+"""How many numbers of noise are looked at, at least: a lack of 5 % is found."""
 FEWEST_ROUNDS, MOST_ROUNDS = 40, 400
 SITES: Final = 2
 COLUMNS: Final = 60
@@ -33,10 +33,12 @@ COLUMNS: Final = 60
 SMALLER_CLIP: Final = 1e-3
 """Times the run's C: a C that every record's gradient exceeds."""
 _QUIET: Final = 1e-9
-_LEAST_SHARE: Final = 2.0**-4
-"""Variance of the least Skellam noise, in squared steps of the grid."""
+_LEAST_SHARE: Final = 1.0
+"""Variance of next to no Skellam noise, in squared steps of the grid."""
 _ROUNDING: Final = 1e-3
 """Relative to C: what rounding and next to no noise may add up to."""
+_STEPS: Final = 8.0
+"""Steps of a grid: rounding moves by one, next to no noise by a few."""
 RECORDS: Final = 6
 DRAWS: Final = 200
 _SIMULATED: Final = 4000
@@ -184,6 +186,7 @@ class Probes:
             max(norms) > clip + tolerance,
             {"largest_norm_over_c": max(norms) / clip},
         )
+        yield from self._summed(site)
         if plan.unit is Unit.CLIENT:
             return
         together = of(rows)
@@ -195,6 +198,38 @@ class Probes:
             {"distance_over_c": apart / clip},
         )
         yield from self._divisor(of, each[0], _some(rows, [0]), tolerance, clip)
+
+    def _summed(self, site: str) -> Iterator[Finding]:
+        """Whether a part of a sum stands for what was computed: the modulus may have wrapped."""
+        plan = self._bench.plan.sites[site]
+        if plan.part is None or plan.sums_gradients:
+            return
+        loud = replace(_quiet(plan), clipping_norm=plan.clipping_norm, part=plan.part)
+        plain = replace(loud, part=None, share=None, noise_multiplier=_QUIET, count_weight=0.0)
+        rows = self._bench.rows(RECORDS, 7, spread=3.0)
+        found, true = (
+            flat(self._bench.releases({site: rows}, {site: each}, [1])[site][0])
+            for each in (loud, plain)
+        )
+        # A client's part is in units of C, and what it sends without a sum is not.
+        apart = float(np.abs(found - true).max())
+        step = plan.part.spacing * (
+            plan.clip
+            if plan.unit is Unit.CLIENT
+            else plan.divisor / plan.learning_rate / plan.part.weight
+        )
+        steps = apart / step
+        yield Finding(
+            "parts of a sum",
+            f"a part stands for what was computed within {steps:.2g} steps of its grid"
+            + (
+                ""
+                if steps <= _STEPS
+                else ": the sum wraps, or is cut off. A fault of use, not of privacy"
+            ),
+            steps > _STEPS,
+            {"steps": steps},
+        )
 
     def _divisor(
         self, of: _Of, alone: Numbers, record: Examples, tolerance: float, clip: float
