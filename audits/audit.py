@@ -12,7 +12,7 @@ from audits.probes import Probes
 from audits.releases import audit_releases
 from audits.repeat import repeated
 from audits.stranger import Stranger, read_stranger
-from audits.verdict import Audit, Stage, StageName
+from tacit.runs.audited import Audit, Stage, StageName
 from tacit.settings import EngineKind
 
 NO_CLAIM: Final = "the run claims no privacy"

@@ -13,7 +13,7 @@ from tacit.errors import ConfigurationError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from audits.verdict import Audit, Stage
+    from tacit.runs.audited import Audit, Stage
 
 USAGE = """\
 tacit-audit: attack a run, and say whether what it promises was contradicted.
@@ -23,9 +23,10 @@ tacit-audit: attack a run, and say whether what it promises was contradicted.
                              more from its config.yaml, with everything that leaves written down
   tacit-audit ledger=PATH    one site's ledger: at best its arithmetic is right
 
-It writes RUN/audit.json and reads nothing but what is in RUN and the data that RUN names. What it
-says is never what ε is: a claim is contradicted, or not contradicted by these tests with the power
-that each of them states. All tests together contradict at most 5 % of honest runs.
+It writes RUN/audit.json and a chapter of RUN/report.html, and reads nothing but what is in RUN and
+the data that RUN names. It never says what ε is: a claim is contradicted, or not contradicted by
+these tests with the power that each of them states. All tests together contradict at most 5 % of
+honest runs.
 
 Options
   -h, --help       this
@@ -71,19 +72,17 @@ def _what(words: list[str]) -> tuple[str, Path]:
 
 def _audited(kind: str, path: Path, console: "Console") -> "Audit":
     from audits.audit import audit_ledger_file, audit_run
-    from audits.verdict import FILE
-    from tacit.runs.encoding import encode, write_text
+    from tacit.runs.audited import FILE
+    from tacit.runs.report import write_report
 
     if kind == "ledger":
         audit = audit_ledger_file(path)
         for stage in audit.stages:
             _show(console, stage)
         return audit
-    import json
-
     audit = audit_run(path, console, lambda stage: _show(console, stage))
-    text = json.dumps(encode(audit.to_fields()), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path / FILE, text + "\n")
+    audit.write(path / FILE)
+    write_report(path)
     return audit
 
 
@@ -91,8 +90,8 @@ def _show(console: "Console", stage: "Stage") -> None:
     """Print a stage: its outcome, and a line for each test."""
     from rich.text import Text
 
-    from audits.verdict import Outcome
     from tacit.logs import one_line
+    from tacit.runs.audited import Outcome
 
     mark = {
         Outcome.NOT_CONTRADICTED: ("not contradicted", "green"),
@@ -110,7 +109,7 @@ def _show(console: "Console", stage: "Stage") -> None:
 
 
 def _verdict(console: "Console", audit: "Audit") -> None:
-    from audits.verdict import NEEDED, Outcome
+    from tacit.runs.audited import NEEDED, Outcome
 
     outcome = audit.outcome
     console.print()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from audits.stranger import Stranger
-from audits.verdict import Finding, Stage, StageName
 from tacit.errors import ConfigurationError, LedgerError
 from tacit.plans import cohort_size, fewest_replies
 from tacit.privacy.accounting import Accountant, epsilon
@@ -20,6 +19,7 @@ from tacit.privacy.cohort_view import CohortView, SiteView, read_any
 from tacit.privacy.events import Event, ExactRelease, GaussianSteps, NoisedSteps, SkellamSteps
 from tacit.privacy.ledger_view import LedgerView
 from tacit.privacy.policy import steps_of
+from tacit.runs.audited import Finding, Stage, StageName
 from tacit.runs.results import Guarantee
 from tacit.settings import NoPrivacy, SharedNoisePrivacy, protected
 

@@ -16,12 +16,12 @@ from audits import levels
 from audits.bench import Bench, Release, flat
 from audits.noise import Numbers, most_alike, too_little, visible_deficit
 from audits.stranger import Stranger
-from audits.verdict import Finding
 from server.central import noised_mean
 from tacit.domains.domain import Examples
 from tacit.learning.plan import LocalOptimizer, RoundPlan
 from tacit.privacy.events import Unit
 from tacit.privacy.randomness import Stream
+from tacit.runs.audited import Finding
 from tacit.runs.results import SiteSpending
 
 NUMBERS: Final = 8_000

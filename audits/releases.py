@@ -14,7 +14,6 @@ from flwr.app import MessageType
 from audits.ledgers import charged_steps
 from audits.repeat import Letter, Repeated
 from audits.stranger import Stranger
-from audits.verdict import Finding, Stage, StageName
 from tacit.messages import (
     ARRAYS,
     END,
@@ -27,6 +26,7 @@ from tacit.messages import (
     Limits,
 )
 from tacit.privacy.policy import Reason
+from tacit.runs.audited import Finding, Stage, StageName
 from tacit.settings import protected
 
 _HEAD: Final = re.compile("[0-9a-f]{64}")

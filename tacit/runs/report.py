@@ -11,6 +11,8 @@ from typing import Final
 from tacit.errors import RunDirectoryError
 from tacit.runs import figures
 from tacit.runs.attendance import attendance, attendance_rows
+from tacit.runs.audited import FILE as AUDIT
+from tacit.runs.audited import Audit, read_audit
 from tacit.runs.encoding import write_text
 from tacit.runs.guarantee import (
     NO_GUARANTEE,
@@ -63,12 +65,14 @@ def write_report(run: Path) -> Path:
     except (OSError, UnicodeDecodeError) as error:
         raise RunDirectoryError(f"{run / 'config.yaml'} cannot be read: {error}") from error
     path = run / "report.html"
-    write_text(path, render(results, history, config))
+    write_text(path, render(results, history, config, read_audit(run / AUDIT)))
     return path
 
 
-def render(results: Results, history: tuple[Round, ...], config: str) -> str:
-    """Return the report as HTML."""
+def render(
+    results: Results, history: tuple[Round, ...], config: str, audit: Audit | None = None
+) -> str:
+    """Return the report as HTML, with a chapter on the audit where there was one."""
     guarantees = results.privacy.guarantees if results.privacy else ()
     unmeasured = why_unmeasured(results)
     return template("report.html.j2").render(
@@ -98,6 +102,7 @@ def render(results: Results, history: tuple[Round, ...], config: str) -> str:
             for guarantee in guarantees
             if results.privacy is not None
         ],
+        audit=audit,
         seen=what_the_coordinator_sees(results),
         no_guarantee=NO_GUARANTEE,
         simulated_noise=SIMULATED_NOISE,

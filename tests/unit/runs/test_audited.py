@@ -1,9 +1,20 @@
 """What follows from stages: the outcome of an audit and its exit code."""
 
 import pytest
+from example_run import CONFIG, RESULTS, history
 
-from audits.verdict import NEEDED, Audit, Finding, Outcome, Stage, StageName
-from tacit.errors import ExitCode
+from tacit.errors import ExitCode, RunDirectoryError
+from tacit.runs.audited import (
+    FILE,
+    NEEDED,
+    Audit,
+    Finding,
+    Outcome,
+    Stage,
+    StageName,
+    read_audit,
+)
+from tacit.runs.report import render
 
 GOOD, BAD = Finding("a test", "all is well"), Finding("a test", "it is not", contradicted=True)
 
@@ -47,3 +58,29 @@ def test_what_is_written_names_every_stage():
     fields = audit(**passed(*NEEDED)).to_fields()
     assert [stage["name"] for stage in fields["stages"]] == list(StageName)
     assert fields["outcome"] == "not_contradicted"
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    made = audit(**{**passed(*NEEDED), "mechanism": Stage(StageName.MECHANISM, (GOOD, BAD))})
+    made.write(tmp_path / FILE)
+    assert read_audit(tmp_path / FILE) == made
+    assert read_audit(tmp_path / "nothing.json") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"schema": "tacit/audit/0"}', '{"schema": "tacit/audit/1", "what": 1}']
+)
+def test_what_is_no_audit_is_refused(tmp_path, text):
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(RunDirectoryError, match="audit"):
+        read_audit(tmp_path / FILE)
+
+
+def test_the_report_has_a_chapter_on_it_and_none_without():
+    whole = audit(**passed(*NEEDED))
+    page = render(RESULTS, history(), CONFIG, whole)
+    assert "What an audit found" in page
+    assert "Not contradicted by the tests below" in page
+    broken = audit(**{**passed(*NEEDED), "ledger": Stage(StageName.LEDGER, (BAD,))})
+    assert "No ε in this report holds" in render(RESULTS, history(), CONFIG, broken)
+    assert "What an audit found" not in render(RESULTS, history(), CONFIG)

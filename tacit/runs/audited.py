@@ -1,11 +1,17 @@
-"""What an audit found, stage by stage, and what follows from it."""
+"""What an audit found of a run, stage by stage, and what follows from it: audit.json.
 
+Written by tacit-audit, and read by the report.
+"""
+
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
-from tacit.errors import ExitCode
+from tacit.errors import ExitCode, RunDirectoryError
+from tacit.runs.encoding import decode, encode, write_text
 
 SCHEMA: Final = "tacit/audit/1"
 FILE: Final = "audit.json"
@@ -92,6 +98,17 @@ class Audit:
             return Outcome.NOT_CONTRADICTED
         return Outcome.NOT_TESTED
 
+    def write(self, path: Path) -> None:
+        """Write audit.json whole or not at all.
+
+        Raises
+        ------
+        RunDirectoryError
+            The file cannot be written.
+        """
+        text = json.dumps(encode(self.to_fields()), indent=2, ensure_ascii=False, allow_nan=False)
+        write_text(path, text + "\n")
+
     def to_fields(self) -> dict[str, object]:
         """Return it as values for audit.json."""
         return {
@@ -117,3 +134,30 @@ class Audit:
             Outcome.CONTRADICTED: ExitCode.CONTRADICTED,
             Outcome.NOT_TESTED: ExitCode.INCOMPLETE,
         }[self.outcome]
+
+
+def read_audit(path: Path) -> Audit | None:
+    """Read an audit.json; None where the run was not audited.
+
+    Raises
+    ------
+    RunDirectoryError
+        It has another schema, or a field is missing or of another kind.
+    """
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["schema"] != SCHEMA:
+            raise RunDirectoryError(f"{path} has schema {found['schema']!r}, not {SCHEMA!r}")
+        stages = tuple(
+            Stage(
+                StageName(stage["name"]),
+                tuple(decode(Finding, finding, path.name) for finding in stage["findings"]),
+                str(stage["why"]),
+            )
+            for stage in found["stages"]
+        )
+        return Audit(str(found["what"]), stages)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunDirectoryError(f"{path} cannot be read: {error!r}: audit the run again") from error
