@@ -9,10 +9,10 @@ from rich.console import Console
 
 import simulations.simulate
 from audits.audit import audit_run
-from audits.verdict import Outcome
 from commands.compose import composed
 from simulations.progress import LiveProgress
 from tacit.configuration import read_settings
+from tacit.runs.audited import Outcome
 
 SAMPLED = (
     "domain=hospitals",
