@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from audits.stranger import Stranger
 from client.task import Task, released
-from server.rounds import RunPlan
+from server.run_plan import RunPlan
 from simulations.cohort import streams_of
 from simulations.experiment import Arm, Experiment, main_arm, plan_of, prepare
 from simulations.ways import local_learner

@@ -19,9 +19,9 @@ from tacit.privacy.cohort_view import CohortView, SiteView, read_any
 from tacit.privacy.events import Event, ExactRelease, GaussianSteps, NoisedSteps, SkellamSteps
 from tacit.privacy.ledger_view import LedgerView
 from tacit.privacy.policy import steps_of
+from tacit.privacy_settings import NoPrivacy, SharedNoisePrivacy, protected
 from tacit.runs.audited import Finding, Stage, StageName
 from tacit.runs.results import Guarantee
-from tacit.settings import NoPrivacy, SharedNoisePrivacy, protected
 
 ROUNDED: Final = 1e-6
 """Relative difference of two ε that were computed alike, on other machines say."""

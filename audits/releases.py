@@ -26,8 +26,8 @@ from tacit.messages import (
     Limits,
 )
 from tacit.privacy.policy import Reason
+from tacit.privacy_settings import protected
 from tacit.runs.audited import Finding, Stage, StageName
-from tacit.settings import protected
 
 _HEAD: Final = re.compile("[0-9a-f]{64}")
 _RECEIPT: Final = frozenset({(LEDGER, "count"), (LEDGER, "head")})

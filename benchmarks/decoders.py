@@ -38,7 +38,7 @@ from client.connection import Connection, Unreachable
 from server.checkpoint import load_checkpoint, save_checkpoint
 from server.guard import Caller, caller
 from server.provision_folder import make_folder
-from server.rounds import State
+from server.run_plan import State
 from server.status import SiteStatus, Status
 from server.superlink import Api, Mailbox, guarded, node_of
 from strategies.objects import ids, pack, unpack

@@ -29,7 +29,7 @@ from server.deployed_settings import ServerSettings
 from server.joining import Joining
 from server.kept_plan import write_plan
 from server.link import Link, superlink
-from server.rounds import RunPlan, State
+from server.run_plan import RunPlan, State
 from server.status import SiteStatus, Status, StatusBoard
 from tacit.components import make
 from tacit.configuration import read_settings

@@ -34,7 +34,8 @@ from tacit.privacy.ledger import Ledger
 from tacit.privacy.ledger_summary import summarise
 from tacit.privacy.ledger_view import LedgerView, read_ledger
 from tacit.privacy.policy import Plan, in_rounds
-from tacit.settings import RecordPrivacy, SecureAggregation, Settings, protected
+from tacit.privacy_settings import RecordPrivacy, protected
+from tacit.settings import SecureAggregation, Settings
 from tacit.trust.bundle import CA, warnings
 from tacit.trust.certificates import load_authority
 

@@ -16,7 +16,8 @@ from client.site_file import SiteFile
 from tacit.errors import ConfigurationError, InputError
 from tacit.logs import set_up
 from tacit.privacy.policy import Reason
-from tacit.settings import Settings, protected
+from tacit.privacy_settings import protected
+from tacit.settings import Settings
 from tacit.trust.bundle import SiteBundle, load_site_bundle, warnings
 from tacit.trust.validity import utc_now
 

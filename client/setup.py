@@ -16,13 +16,8 @@ from tacit.errors import ConfigurationError
 from tacit.experiment import Prepared, prepare_model
 from tacit.privacy.ledger import Ledger
 from tacit.privacy.policy import Policy
-from tacit.settings import (
-    ClientPrivacy,
-    NoPrivacy,
-    RecordPrivacy,
-    Settings,
-    SharedNoisePrivacy,
-)
+from tacit.privacy_settings import ClientPrivacy, NoPrivacy, RecordPrivacy, SharedNoisePrivacy
+from tacit.settings import Settings
 
 NOT_AT_A_SITE: Final = {
     "run": "the coordinator keeps the run",

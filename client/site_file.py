@@ -17,7 +17,8 @@ from commands.options import nearest
 from tacit import plain_yaml
 from tacit.configuration import read_as
 from tacit.errors import ConfigurationError
-from tacit.settings import Count, Positive, Seed
+from tacit.privacy_settings import Positive, Seed
+from tacit.settings import Count
 from tacit.trust.hosts import Hosts
 from tacit.trust.names import check_name
 

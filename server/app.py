@@ -6,7 +6,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 
-from server.rounds import RoundOutcome, RunPlan, State, run_rounds
+from server.rounds import run_rounds
+from server.run_plan import RoundOutcome, RunPlan, State
 from server.secure import Secured
 from tacit.privacy.randomness import Stream
 

@@ -9,7 +9,7 @@ from typing import Final
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from server.rounds import State
+from server.run_plan import State
 from tacit.errors import RunDirectoryError
 from tacit.files import replace_file
 from tacit.models.weights import file_parts

@@ -13,17 +13,18 @@ from server.checkpoint import load_checkpoint, save_checkpoint
 from server.deployed_settings import ServerSettings
 from server.history import epsilon_after
 from server.joining import Joining
-from server.rounds import RoundOutcome, RunPlan, State, run_rounds
+from server.rounds import run_rounds
+from server.run_plan import RoundOutcome, RunPlan, State
 from server.secure import Secured
 from server.status import Phase, StatusBoard
 from strategies.build import build_strategy
 from tacit.errors import TooFewSitesError
 from tacit.experiment import Prepared
 from tacit.privacy.policy import Reason
+from tacit.privacy_settings import NoPrivacy
 from tacit.runs import directory
 from tacit.runs.directory import RunDirectory
 from tacit.runs.results import Round
-from tacit.settings import NoPrivacy
 
 log = logging.getLogger(__name__)
 

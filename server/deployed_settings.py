@@ -11,7 +11,7 @@ from commands.options import nearest
 from tacit.configuration import read_as
 from tacit.errors import ConfigurationError
 from tacit.plain_yaml import plain_value
-from tacit.settings import Positive
+from tacit.privacy_settings import Positive
 
 PREFIX: Final = "server."
 _TEXTS: Final = frozenset({"bundle", "host", "log"})

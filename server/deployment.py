@@ -21,7 +21,7 @@ from server.joining import Joining
 from server.kept_plan import PLAN, read_plan, write_plan
 from server.link import Link, superlink
 from server.planning import ON_FROM, check_sizes, plan_run, sums_securely
-from server.rounds import RunPlan, State
+from server.run_plan import RunPlan, State
 from server.status import Phase, SiteStatus, Status, StatusBoard
 from server.summary import summarise
 from server.watch_service import watch_service
@@ -35,12 +35,13 @@ from tacit.messages import Limits
 from tacit.models.trainable import trainable_weights
 from tacit.privacy.events import Event
 from tacit.privacy.policy import steps_of, with_steps
+from tacit.privacy_settings import NoPrivacy
 from tacit.runs import directory
 from tacit.runs.directory import RunDirectory, claim, read_config
 from tacit.runs.evaluation import DIRECTIONS, Evaluation, evaluation
 from tacit.runs.report import write_report
 from tacit.runs.results import Results, read, read_history, write
-from tacit.settings import NoPrivacy, Settings
+from tacit.settings import Settings
 from tacit.trust.bundle import ServerBundle, load_server_bundle, warnings
 from tacit.trust.validity import utc_now
 

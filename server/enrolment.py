@@ -8,7 +8,7 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from server.replies import KNOWN, MALFORMED, NO_REPLY, reason_of
-from server.rounds import RunPlan
+from server.run_plan import RunPlan
 from strategies.records import record_in
 from tacit.errors import RefusedError, TooFewSitesError
 from tacit.messages import CONFIG, ENROL, LEDGER, RESERVE, SITE, RunRequest

@@ -4,7 +4,7 @@ import statistics
 from collections import Counter
 from typing import Final
 
-from server.rounds import RunPlan
+from server.run_plan import RunPlan
 from tacit.learning.plan import RoundPlan
 from tacit.privacy.accounting import epsilon, epsilon_by_steps
 from tacit.privacy.events import Event, ExactRelease

@@ -11,12 +11,13 @@ from flwr.serverapp import Grid
 
 from server.planning import unable
 from server.replies import MALFORMED, NO_REPLY, reason_of
-from server.rounds import RunPlan
+from server.run_plan import RunPlan
 from strategies.records import record_in
 from tacit.errors import ConfigurationError, TooFewSitesError
 from tacit.messages import CONFIG, END, ENROL, LEDGER, RESERVE, SITE, Limits, RunRequest, Terms
 from tacit.privacy.policy import Reason
-from tacit.settings import AnyPrivacy, Training
+from tacit.privacy_settings import AnyPrivacy
+from tacit.settings import Training
 
 log = logging.getLogger(__name__)
 

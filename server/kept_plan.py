@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from server.rounds import RunPlan
+from server.run_plan import RunPlan
 from tacit.errors import ConfigurationError, RunDirectoryError
 from tacit.files import replace_file
 from tacit.messages import RunRequest

@@ -6,25 +6,21 @@ from pathlib import Path
 from typing import Final
 
 from server.central import CentralNoise
-from server.rounds import RunPlan
+from server.run_plan import RunPlan
 from strategies.build import build_strategy, proximal_mu
 from tacit.errors import ConfigurationError
 from tacit.learning.plan import RoundPlan
 from tacit.messages import Limits, Terms
 from tacit.plans import cohort_size, fewest_summed, rounds_of_a_site, site_plans, within
 from tacit.privacy.policy import Reason
-from tacit.settings import (
+from tacit.privacy_settings import (
     AnyPrivacy,
     ClientPrivacy,
-    Component,
-    EngineKind,
     NoPrivacy,
     RecordPrivacy,
-    SecureAggregation,
-    Settings,
     SharedNoisePrivacy,
-    Training,
 )
+from tacit.settings import Component, EngineKind, SecureAggregation, Settings, Training
 
 ON_FROM: Final = 4
 """From so many sites on a deployment sums securely by itself: with three, nobody may be missing."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from server.planning import LEAST_SITES
-from server.rounds import RunPlan, State
+from server.run_plan import RunPlan, State
 from tacit import __version__
 from tacit.experiment import Prepared
 from tacit.models.architecture import head_of
@@ -15,6 +15,7 @@ from tacit.models.weights import save_weights
 from tacit.privacy.accounting import Accountant, epsilon
 from tacit.privacy.events import Event, NoisedSteps, Relation, Unit
 from tacit.privacy.policy import steps_of, with_steps
+from tacit.privacy_settings import ClientPrivacy, NoPrivacy, SharedNoisePrivacy
 from tacit.runs.directory import MODEL
 from tacit.runs.evaluation import Evaluation
 from tacit.runs.results import (
@@ -32,7 +33,6 @@ from tacit.runs.results import (
     Timing,
 )
 from tacit.secagg.assumptions import ALL_WITH_ALL, Assumptions
-from tacit.settings import ClientPrivacy, NoPrivacy, SharedNoisePrivacy
 
 REPORTED = ReportedAccountant.PLD
 

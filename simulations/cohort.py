@@ -16,7 +16,7 @@ from client.app import build_client_app
 from client.secure import SecureSums
 from client.site import Site, seeded_streams, system_streams
 from client.task import Streams
-from server.rounds import RunPlan
+from server.run_plan import RunPlan
 from simulations.availability import lossy
 from simulations.engine import CohortEngine, Together
 from simulations.experiment import Arm, Experiment, noise_seed, secures
@@ -31,7 +31,8 @@ from tacit.privacy.ledger import Ledger
 from tacit.privacy.ledger_page import Page
 from tacit.privacy.policy import Policy
 from tacit.privacy.spending import Spending
-from tacit.settings import EngineKind, NoPrivacy, protected
+from tacit.privacy_settings import NoPrivacy, protected
+from tacit.settings import EngineKind
 from tacit.trust.keys import make_identity, public_bytes
 
 T = TypeVar("T")

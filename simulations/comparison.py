@@ -12,24 +12,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from server.checkpoint import save_checkpoint
-from server.rounds import RoundOutcome, State
+from server.run_plan import RoundOutcome, State
 from simulations.cohort import in_process
 from simulations.evaluation import pooled_of
 from simulations.experiment import Arm, Experiment, main_arm, measure_weights, plan_of
 from simulations.training import resumable, train_out
 from tacit.domains.domain import Examples
 from tacit.models.trainable import Weights
+from tacit.privacy_settings import ClientPrivacy, NoPrivacy, RecordPrivacy, SharedNoisePrivacy
 from tacit.runs.directory import CHECKPOINT
 from tacit.runs.encoding import encode, write_text
 from tacit.runs.evaluation import DIRECTIONS, Direction, Evaluation, evaluation
 from tacit.runs.results import Comparison, read_as
-from tacit.settings import (
-    BaselineTraining,
-    ClientPrivacy,
-    NoPrivacy,
-    RecordPrivacy,
-    SharedNoisePrivacy,
-)
+from tacit.settings import BaselineTraining
 
 POOLED = "pooled"
 MEASURED = "measured.json"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from server.planning import check_sizes, plan_run, sums_securely
-from server.rounds import RunPlan
+from server.run_plan import RunPlan
 from simulations.evaluation import Measured, measure, predict
 from simulations.kept import Features, loaded
 from strategies.build import build_strategy, by_itself
@@ -14,7 +14,8 @@ from tacit.domains.partitioned import PartitionedSites
 from tacit.experiment import Prepared, prepare_model
 from tacit.models.trainable import Weights, load_trainable
 from tacit.plans import cohort_size
-from tacit.settings import AnyPrivacy, Component, NoiseSource, NoPrivacy, Settings, Training
+from tacit.privacy_settings import AnyPrivacy, NoiseSource, NoPrivacy
+from tacit.settings import Component, Settings, Training
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from client.app import build_client_app
 from client.site import Site
 from server.around import GridAround
 from server.enrolment import enrol
-from server.rounds import RunPlan
+from server.run_plan import RunPlan
 from simulations.availability import lossy
 from simulations.cohort import Cohort, Reach, open_ledger
 from simulations.experiment import Arm, Experiment, prepare

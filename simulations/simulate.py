@@ -11,7 +11,7 @@ from typing import Any
 
 from server.checkpoint import load_checkpoint, save_checkpoint
 from server.history import epsilon_tables, missing, timing
-from server.rounds import RoundOutcome, RunPlan, State
+from server.run_plan import RoundOutcome, RunPlan, State
 from simulations.cohort import Cohort, Reach, in_process
 from simulations.comparison import Beside, compare
 from simulations.experiment import (
@@ -28,11 +28,12 @@ from simulations.summary import summarise
 from simulations.training import resumable, train_out
 from tacit.models.trainable import trainable_weights
 from tacit.privacy.policy import steps_of
+from tacit.privacy_settings import NoPrivacy
 from tacit.runs import directory
 from tacit.runs.directory import RunDirectory, claim
 from tacit.runs.report import write_report
 from tacit.runs.results import Results, Round, read_history, write
-from tacit.settings import EngineKind, NoPrivacy, Settings
+from tacit.settings import EngineKind, Settings
 
 HELD_OUT = "held_out (simulation only)"
 

@@ -26,7 +26,7 @@ from client.app import build_client_app
 from client.site import Site
 from commands.compose import composed
 from server.enrolment import enrol
-from server.rounds import RunPlan
+from server.run_plan import RunPlan
 from simulations.cohort import Cohort, make_site, open_ledger
 from simulations.experiment import Arm, Experiment, main_arm, prepare
 from simulations.progress import LiveProgress, final_table
@@ -35,8 +35,9 @@ from tacit.configuration import read_settings
 from tacit.errors import ConfigurationError, RefusedError
 from tacit.privacy.events import Event
 from tacit.privacy.policy import Reason, in_rounds
+from tacit.privacy_settings import ClientPrivacy, SharedNoisePrivacy
 from tacit.runs import directory
-from tacit.settings import ClientPrivacy, SecureAggregation, Settings, SharedNoisePrivacy
+from tacit.settings import SecureAggregation, Settings
 
 PATIENCE: Final = 120.0
 """Seconds to wait for nodes."""

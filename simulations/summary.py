@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from server import summary
-from server.rounds import RunPlan, State
+from server.run_plan import RunPlan, State
 from simulations.comparison import Beside
 from simulations.evaluation import calibrations, constant, measure, predict
 from simulations.experiment import Experiment, noise_seed

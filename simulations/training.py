@@ -9,7 +9,7 @@ from typing import Final
 from server.app import build_server_app
 from server.checkpoint import load_checkpoint
 from server.enrolment import reserve
-from server.rounds import RoundOutcome, RunPlan, State
+from server.run_plan import RoundOutcome, RunPlan, State
 from server.secure import Secured
 from simulations.cohort import Cohort, streams_of
 from simulations.draw import Draw

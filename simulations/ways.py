@@ -10,7 +10,8 @@ from simulations.learners import Faster, Learner, OneByOne
 from simulations.stacked import stacked_learner
 from simulations.workers import Workers
 from strategies.mean import AVERAGING
-from tacit.settings import ClientPrivacy, EngineKind, RecordPrivacy, SharedNoisePrivacy
+from tacit.privacy_settings import ClientPrivacy, RecordPrivacy, SharedNoisePrivacy
+from tacit.settings import EngineKind
 
 
 def learner_of(

@@ -18,7 +18,8 @@ from flwr.serverapp.strategy import (
 )
 
 from tacit.errors import ConfigurationError
-from tacit.settings import ClientPrivacy, Settings, SharedNoisePrivacy
+from tacit.privacy_settings import ClientPrivacy, SharedNoisePrivacy
+from tacit.settings import Settings
 
 ROBUST: Final = FedMedian | FedTrimmedAvg | MultiKrum | Bulyan
 """Rules that choose among sites, so that a few of them cannot bend the result at will."""

@@ -19,14 +19,8 @@ from tacit.models.compatibility import check_private, check_scores
 from tacit.models.shared import SharedModel, shared_model
 from tacit.models.trainable import choose_trainable, trainable_weights
 from tacit.models.weights import state_arrays
-from tacit.settings import (
-    EngineSettings,
-    ModelSettings,
-    Precision,
-    RecordPrivacy,
-    Settings,
-    SharedNoisePrivacy,
-)
+from tacit.privacy_settings import RecordPrivacy, SharedNoisePrivacy
+from tacit.settings import EngineSettings, ModelSettings, Precision, Settings
 
 _DTYPES = {
     Precision.FP32: torch.float32,

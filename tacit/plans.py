@@ -14,14 +14,14 @@ from tacit.learning.sums import in_clients, in_gradients, in_updates
 from tacit.messages import Limits
 from tacit.privacy.calibration import noise_multiplier
 from tacit.privacy.events import Unit
-from tacit.settings import (
+from tacit.privacy_settings import (
     AnyPrivacy,
     ClientPrivacy,
     NoPrivacy,
     RecordPrivacy,
     SharedNoisePrivacy,
-    Training,
 )
+from tacit.settings import Training
 
 
 def site_plans(

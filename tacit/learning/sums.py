@@ -11,7 +11,8 @@ from tacit.learning.plan import LocalOptimizer, Part, RoundPlan, Share
 from tacit.privacy.events import Relation, Unit
 from tacit.privacy.grid import Grid, finest_grid
 from tacit.privacy.shares import MOST_ROUNDING_COST, SharedNoise, Terms, shared_noise
-from tacit.settings import ClientPrivacy, SharedNoisePrivacy, Training
+from tacit.privacy_settings import ClientPrivacy, SharedNoisePrivacy
+from tacit.settings import Training
 
 REACH: Final = 128.0
 """Most by which a weight may change in a round on 32 bits; what goes beyond is cut off."""

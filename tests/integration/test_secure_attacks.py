@@ -37,7 +37,8 @@ from client.app import build_client_app
 from client.secure import MOST_RUNS
 from client.task import Task, train_alone
 from server.replies import MALFORMED, NO_REPLY
-from server.rounds import RunPlan, State, run_rounds
+from server.rounds import run_rounds
+from server.run_plan import RunPlan, State
 from server.secure import Secured
 from simulations.grid import LocalGrid, loop_engine
 from strategies.build import FEDAVG, build_strategy

@@ -12,15 +12,8 @@ from tacit.errors import ConfigurationError, InputError
 from tacit.models.pretraining import Pretraining
 from tacit.models.trainable import Train
 from tacit.privacy.events import Unit
-from tacit.settings import (
-    Component,
-    NoiseSource,
-    NoPrivacy,
-    Precision,
-    RecordPrivacy,
-    SecureAggregation,
-    Settings,
-)
+from tacit.privacy_settings import NoiseSource, NoPrivacy, RecordPrivacy
+from tacit.settings import Component, Precision, SecureAggregation, Settings
 
 GOOD = {
     "name": "demo",

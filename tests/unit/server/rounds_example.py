@@ -3,7 +3,8 @@
 import numpy as np
 from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-from server.rounds import RunPlan, State, run_rounds
+from server.rounds import run_rounds
+from server.run_plan import RunPlan, State
 from simulations.grid import LocalGrid, loop_engine
 from strategies.build import build_strategy
 from strategies.records import from_record, to_record

@@ -8,7 +8,7 @@ import pytest
 from rounds_example import FEDADAM, Sites, run, run_plan
 
 from server.checkpoint import FILE, load_checkpoint, save_checkpoint
-from server.rounds import State
+from server.run_plan import State
 from tacit.errors import RunDirectoryError
 from tacit.privacy.chain import Receipt
 

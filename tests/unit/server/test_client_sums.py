@@ -13,7 +13,8 @@ from tacit.learning.parts import update_part
 from tacit.privacy.accounting import Accountant, epsilon
 from tacit.privacy.policy import in_rounds
 from tacit.privacy.randomness import Stream
-from tacit.settings import ClientPrivacy, Component, NoiseBy, Training
+from tacit.privacy_settings import ClientPrivacy, NoiseBy
+from tacit.settings import Component, Training
 
 CLIENTS, COHORT, ROUNDS, SIZE = 12, 6, 8, 40_000
 SITES = {f"client{number:02d}": 10 for number in range(CLIENTS)}

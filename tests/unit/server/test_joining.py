@@ -12,7 +12,8 @@ from simulations.grid import LocalGrid, loop_engine
 from tacit.errors import TooFewSitesError
 from tacit.messages import CONFIG, LEDGER, SITE, Limits, RunRequest, Terms
 from tacit.privacy.policy import Reason
-from tacit.settings import Component, RecordPrivacy, Training
+from tacit.privacy_settings import RecordPrivacy
+from tacit.settings import Component, Training
 
 SIZES = {"east": 200, "north": 100, "west": 100}
 TERMS = Terms("wards", "f" * 64, "fedavg")

@@ -12,7 +12,8 @@ from tacit.errors import ConfigurationError
 from tacit.messages import Limits
 from tacit.privacy.calibration import noise_multiplier
 from tacit.privacy.policy import Reason
-from tacit.settings import Component, NoPrivacy, RecordPrivacy, Training
+from tacit.privacy_settings import NoPrivacy, RecordPrivacy
+from tacit.settings import Component, Training
 
 SIZES = {"east": 200, "west": 100}
 TRAINING = Training(rounds=4, local_steps=2, batch_size=50, learning_rate=0.5)

@@ -22,7 +22,7 @@ from rounds_example import (
 
 import server.rounds
 from server.app import build_server_app
-from server.rounds import State
+from server.run_plan import State
 from simulations.flower import server_context
 from simulations.grid import LocalGrid, loop_engine
 from strategies.build import build_strategy

@@ -13,7 +13,8 @@ from tacit.learning.plan import LocalOptimizer, Part, RoundPlan, Share
 from tacit.messages import SUM, RunRequest, Terms
 from tacit.privacy.accounting import epsilon
 from tacit.privacy.policy import with_steps
-from tacit.settings import Component, SharedNoisePrivacy, Training
+from tacit.privacy_settings import SharedNoisePrivacy
+from tacit.settings import Component, Training
 
 SIZES = {"cleveland": 200, "hungarian": 170, "switzerland": 30, "va": 85}
 TRAINING = Training(20, 1, "full", 2.0)
