@@ -255,7 +255,10 @@ def _joining(
             secure=secure,
         )
 
-    planned = planner({})
+    planned, kept = planner({}), read_plan(path / PLAN)
+    if kept is not None:
+        # Who is in a sum does not hang on who has joined.
+        kept = replace(kept, summed=planned.summed)
     return Joining(
         grid=link.grid,
         names={node: site for node, site in link.names.items() if site in sites},
@@ -267,7 +270,7 @@ def _joining(
         present=link.present,
         heard=board.heard,
         keep=partial(write_plan, path / PLAN),
-        plan=read_plan(path / PLAN),
+        plan=kept,
     )
 
 

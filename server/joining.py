@@ -162,10 +162,15 @@ class Joining:
     def _reserve(self, new: Mapping[int, str], fitting: Mapping[str, Limits]) -> None:
         plan = self.planner({**self.limits, **fitting})
         if self.plan is not None:
-            # What was planned for the others stands: their ledgers hold them to it.
+            # What was planned for the others stands: their ledgers hold them to it. The grid of a
+            # sum is one for all, and may follow from the noise of who came last.
+            kept = {
+                site: replace(old, part=plan.sites.get(site, old).part)
+                for site, old in self.plan.sites.items()
+            }
             plan = replace(
                 plan,
-                sites={**plan.sites, **self.plan.sites},
+                sites={**plan.sites, **kept},
                 declared_sizes={**plan.declared_sizes, **self.plan.declared_sizes},
                 epsilons={**plan.epsilons, **self.plan.epsilons},
             )

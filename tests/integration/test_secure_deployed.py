@@ -1,0 +1,190 @@
+"""Secure sums of four hospitals over TLS: the weights of the simulation, deaths, and refusals."""
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+from flwr.app import MessageType
+
+import simulations.cohort
+from benchmarks.processes import Deployment, module
+from simulations.command import _main
+from tacit.errors import ExitCode
+
+SITES = ("county", "referral", "screening", "university")
+WORDS = ("domain=hospitals", "model=linear", "engine=loop")
+SHARED = ("privacy=shared_noise", "privacy.epsilon=0.5", "training.learning_rate=0.5")
+ROUNDS = "training.rounds=4"
+FEWER = "training.min_replies=3"
+SEEDED = {"test_data": True, "noise_seed": 0}
+
+
+@pytest.fixture
+def deployed(tmp_path):
+    """Make a deployment of hospitals whose coordinator and sites have these words."""
+    made = []
+
+    def make(*words, sites=SITES, **keys):
+        alone = ("compare=false",)
+        experiment = (*WORDS, *words)
+        made.append(Deployment(tmp_path, sites, experiment=experiment, server_words=alone, **keys))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop()
+
+
+def results(run):
+    return json.loads((run.run_dir / "results.json").read_text())
+
+
+def history(run):
+    return [json.loads(line) for line in (run.run_dir / "history.jsonl").read_text().splitlines()]
+
+
+def kinds(run, site):
+    with closing(sqlite3.connect(run.ledger(site))) as database:
+        bodies = [json.loads(body) for (body,) in database.execute("SELECT body FROM rows")]
+    return [body["kind"].split("/")[0] for body in bodies]
+
+
+def report(run):
+    return " ".join((run.run_dir / "report.html").read_text().split())
+
+
+def simulated(path, *words):
+    """Hash of the weights that the simulation of the same experiment ends with."""
+    given = (*WORDS, *words, "compare=false", "secure_aggregation=required", f"run.dir={path}")
+    assert _main([*given]) == ExitCode.DONE
+    return json.loads((path / "results.json").read_text())["weights_sha256"]
+
+
+def test_four_sites_are_summed_by_default_and_end_with_the_weights_of_the_simulation(
+    deployed, tmp_path
+):
+    run = deployed(ROUNDS, secure_aggregation=3, **SEEDED)
+    run.start_server()
+    for site in SITES:
+        run.start_site(site)
+    assert run.end_of("server") == ExitCode.DONE, run.logs()
+    found = results(run)
+    assert found["secure_sum"] == {"sites": 4, "fewest": 4, "bits": 32, "corrupt": 1}
+    assert found["weights_sha256"] == simulated(tmp_path / "simulated", ROUNDS)
+    assert "Of each round the sum over at least 4 of 4 sites, and no site" in report(run)
+    for site in SITES:
+        assert kinds(run, site) == ["opened", "reserved", *("charged", "replied") * 4, "closed"]
+        # Said for each sum that it helped to open.
+        assert run.log(site).count("the secure sum is opened with this site's help") == 4
+
+
+def test_noise_in_shares_is_deployed_without_a_site_that_pays_too_much_alone(
+    deployed, tmp_path, monkeypatch
+):
+    """Its policy has no room for what its own share costs by itself; three are enough here.
+
+    The others end with the weights of a simulation in which nothing of that site arrives.
+    """
+    run = deployed(ROUNDS, FEWER, *SHARED, secure_aggregation=2, **SEEDED)
+    for site in SITES[1:]:
+        run.edit(site, limits={"epsilon_alone_per_run": 5.0})
+    run.start_server()
+    run.start_site("county")
+    run.wait_for_line("server", "county does not take part: budget")
+    for site in SITES[1:]:
+        run.start_site(site)
+    assert run.end_of("server") == ExitCode.DONE, run.logs()
+    assert "by this site's own share of the noise alone" in run.log("county")
+    assert kinds(run, "county") == ["opened"]
+    found = results(run)
+    assert found["secure_sum"] == {"sites": 4, "fewest": 3, "bits": 32, "corrupt": 1}
+    together, alone = found["privacy"]["guarantees"]
+    assert (together["adversary"], together["honest_sites"]) == ("server_and_colluders", 2)
+    for site in SITES[1:]:
+        assert together["sites"][site]["epsilon"] <= 0.5 < alone["sites"][site]["epsilon"] <= 5
+    for line in history(run):
+        assert (line["replied"], line["failed"]) == ([*SITES[1:]], {"county": "no_reply"})
+
+    def lossy(engine, chosen, seed):
+        def answer(cohort):
+            if cohort[0][0].metadata.message_type != MessageType.TRAIN:
+                return engine(cohort)
+            replies = iter(engine([each for each in cohort if each[1] != "county"]))
+            return [None if name == "county" else next(replies) for _, name in cohort]
+
+        return answer
+
+    monkeypatch.setattr(simulations.cohort, "lossy", lossy)
+    words = (ROUNDS, FEWER, *SHARED, "availability.dropout=0.5")
+    assert found["weights_sha256"] == simulated(tmp_path / "simulated", *words)
+
+
+def test_the_coordinator_and_then_a_site_are_killed_and_the_run_ends(deployed):
+    """With room for one to be missing; its keys and those of the interrupted sum are gone."""
+    rounds = 12
+    run = deployed(f"training.rounds={rounds}", FEWER, secure_aggregation=2)
+    run.start_server()
+    for site in SITES:
+        run.start_site(site)
+    run.wait_for_line("server", f"round 2 of {rounds}")
+    run.kill("server")
+    run.start_server()
+    run.wait_for_line("server", "going on after round")
+    run.wait_for(lambda: len(history(run)) >= 5, "server")
+    run.kill("university")
+    assert run.end_of("server") == ExitCode.DONE, run.logs()
+    found, lines = results(run), history(run)
+    assert [line["round"] for line in lines] == list(range(1, found["rounds"] + 1))
+    # A round that had begun when the coordinator died may have been charged: then one is lost.
+    assert found["rounds"] in (rounds - 1, rounds)
+    assert found["secure_sum"]["fewest"] == 3
+    assert lines[-1]["replied"] == ["county", "referral", "screening"]
+    assert lines[-1]["failed"] == {"university": "no_reply"}
+    assert "university is missing: no_reply" in run.log("server")
+    for site in SITES[:3]:
+        assert run.alive(site)
+        assert kinds(run, site)[-1] == "closed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(3))
+def test_a_coordinator_that_was_killed_loses_a_round_at_most(deployed, tmp_path, number):
+    """With seeded noise: the rounds that were made are those of the simulation."""
+    run = deployed("training.rounds=6", secure_aggregation=3, **SEEDED)
+    run.start_server()
+    for site in SITES:
+        run.start_site(site)
+    run.wait_for_line("server", f"round {number + 1} of 6")
+    run.kill("server")
+    run.start_server()
+    assert run.end_of("server") == ExitCode.DONE, run.logs()
+    found = results(run)
+    if found["rounds"] == 6:
+        assert found["weights_sha256"] == simulated(tmp_path / "simulated", "training.rounds=6")
+    else:
+        assert found["rounds"] == 5
+        assert "a round that was charged was lost in a stop" in found["notes"][0]
+
+
+def test_without_a_secure_sum_the_report_says_what_the_coordinator_sees(deployed):
+    """And a site that wants one is not in it; noise in shares is never deployed so."""
+    run = deployed(ROUNDS, "secure_aggregation=off", "training.min_replies=2")
+    run.edit("screening", secure_aggregation=2)
+    run.start_server()
+    bundle = ("server.bundle=trial/server", f"run.dir={run.folder / 'other'}")
+    off = (*WORDS, *SHARED, "secure_aggregation=off")
+    run.start("other", *module("server.command"), *bundle, *off)
+    run.start_site("screening")
+    run.wait_for_line("server", "screening does not take part: secure_aggregation_required")
+    for site in ("county", "referral"):
+        run.start_site(site)
+    assert run.end_of("server") == ExitCode.DONE, run.logs()
+    assert "secure_aggregation=2: the run hides an update among 0 others" in run.log("screening")
+    assert kinds(run, "screening") == ["opened"]
+    assert results(run)["secure_sum"] is None
+    page = report(run)
+    assert "noised update, by itself and by name, in every round that it takes part in" in page
+    assert "With secure_aggregation=required" in page
+    assert run.end_of("other") == ExitCode.BAD_INPUT
+    assert "secure_aggregation=off: with privacy=shared_noise" in run.log("other")
