@@ -1,5 +1,6 @@
 """A site's part in secure sums: what it takes part in, once, and all that it refuses."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -303,6 +304,22 @@ GARBAGE = [b"", b"\x00", b"tss4", b"tss6" + bytes(8), bytes(1000), "ünïcode".e
 @pytest.mark.parametrize("content", [*GARBAGE, b"{}", joint_of().text()[:-1]])
 def test_garbage_for_a_plan_is_refused(content):
     asked = stage_of(SecureStage.ADVERTISE, content, weights=WEIGHTS)
+    refused(Reason.PLAN_DIFFERS, lambda: sums_of("north").answer(asked, ALLOWED))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("plan-part-bits", value) for value in (8, 0, -32, "many", None, [32], {})),
+        *(("plan-part-dimension", value) for value in (0, -1, 2**32, 10**400, "many", [8])),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_plan_on_a_grid_that_is_none_is_refused(key, value):
+    found = json.loads(joint_of().text())
+    found["all"][key] = value
+    text = json.dumps(found, sort_keys=True, separators=(",", ":")).encode()
+    asked = stage_of(SecureStage.ADVERTISE, text, weights=WEIGHTS)
     refused(Reason.PLAN_DIFFERS, lambda: sums_of("north").answer(asked, ALLOWED))
 
 
