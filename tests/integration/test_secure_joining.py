@@ -3,18 +3,24 @@
 from dataclasses import replace
 from functools import partial
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from lying_coordinator import MODEL, POLICY, RUN, ZERO
 
 from client.app import build_client_app
+from commands.compose import composed
+from server.deployment import _joining
 from server.joining import Joining
-from server.kept_plan import read_plan, write_plan
+from server.kept_plan import PLAN, read_plan, write_plan
 from server.planning import plan_run
 from server.rounds import State, run_rounds
 from server.secure import Secured
 from simulations.grid import LocalGrid, loop_engine
 from strategies.build import FEDAVG, build_strategy
+from tacit.components import make
+from tacit.configuration import read_settings
+from tacit.experiment import prepare_model
 from tacit.plan_fields import flat
 from tacit.settings import RecordPrivacy, Training
 
@@ -93,3 +99,20 @@ def rounds_of(joining, sites):
         secured=Secured(sites.roster, count(1)),
     )
     return outcomes
+
+
+def test_a_coordinator_that_begins_anew_knows_whose_sum_it_was(tmp_path):
+    """Also while nobody is there: else the report would say that each part was seen."""
+    settings = read_settings(composed(["domain=hospitals", "model=linear", "compare=false"]))
+    domain = make("domain", settings.domain)
+    prepared = prepare_model(settings, domain)
+    nodes = dict(enumerate(domain.declared_sizes))
+    link = SimpleNamespace(grid=None, names=nodes, present=frozenset)
+    board = SimpleNamespace(heard=None)
+    begun = partial(_joining, tmp_path, prepared, domain.declared_sizes, RUN, link, board)
+    plan = begun().planner({})
+    write_plan(tmp_path / PLAN, plan.among(["county", "referral", "screening"]))
+    after = begun().planned()
+    assert set(after.sites) == {"county", "referral", "screening"}
+    assert after.joint() == plan.joint()
+    assert set(after.summed) == set(domain.declared_sizes)
