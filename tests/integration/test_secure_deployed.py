@@ -167,6 +167,38 @@ def test_a_coordinator_that_was_killed_loses_a_round_at_most(deployed, tmp_path,
         assert "a round that was charged was lost in a stop" in found["notes"][0]
 
 
+CLIENTS = ("domain=digits", "domain.partition.sites=4", "domain.partition.rows=20")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", ["clients", "coordinator"])
+def test_whole_clients_are_deployed(deployed, tmp_path, noise):
+    """Noise of the clients is seeded here; what the coordinator adds nobody can compute again."""
+    words = (
+        *CLIENTS,
+        "privacy=client_level",
+        f"privacy.noise={noise}",
+        "privacy.delta=1e-2",
+        "privacy.clipping_quantile=0.5",
+        "training.rounds=3",
+    )
+    users = [f"user-{number:06d}" for number in range(4)]
+    run = deployed(*words, sites=users, secure_aggregation=3, **SEEDED)
+    limits = {"epsilon_per_run": 8.0, "delta_per_run": 1e-2, "lifetime_epsilon": 8.0}
+    limits |= {"lifetime_delta": 1e-2, "least_noise_multiplier": 0.0, "epsilon_alone_per_run": 40.0}
+    run.start_server()
+    for user in users:
+        run.edit(user, limits=limits)
+        run.start_site(user)
+    assert run.end_of("server") == ExitCode.DONE, run.logs()
+    found = results(run)
+    assert found["secure_sum"] == {"sites": 4, "fewest": 4, "bits": 32, "corrupt": 1}
+    first = found["privacy"]["guarantees"][0]
+    assert (first["unit"], first["clipping_quantile"]) == ("client", 0.5)
+    same = found["weights_sha256"] == simulated(tmp_path / "simulated", *words)
+    assert same == (noise == "clients")
+
+
 def test_without_a_secure_sum_the_report_says_what_the_coordinator_sees(deployed):
     """And a site that wants one is not in it; noise in shares is never deployed so."""
     run = deployed(ROUNDS, "secure_aggregation=off", "training.min_replies=2")
