@@ -46,7 +46,7 @@ from strategies.records import numbers_of, to_record
 from tacit.joint_plan import JointPlan
 from tacit.learning.parts import flattened
 from tacit.learning.plan import Share
-from tacit.messages import ARRAYS, SECURE, SUM
+from tacit.messages import ARRAYS, SECURE, SUM, SecureRequest, SecureStage
 from tacit.models.trainable import sha256_of
 from tacit.privacy.policy import Reason
 from tacit.secagg.messages import (
@@ -479,6 +479,27 @@ def test_a_site_that_began_anew_in_the_middle(wards):
     assert again.train(VICTIM) == first
     sites.refused(again.ask(VICTIM, Stage.AGREED, sum_.requests[VICTIM]), "asked again")
     assert all(sites.kinds(name) == SPENT for name in sites.names)
+
+
+def test_a_sum_that_was_given_up_is_opened_after_all(wards):
+    """Assumes nothing: its secrets are gone. The round is done in another sum, for another charge.
+
+    What the coordinator has of both are two parts with noise of their own under masks of their own.
+    """
+    sites = wards()
+    sum_ = Sum(sites).until(Stage.MASKED)
+    request = SecureRequest(RUN, 1, SecureStage.GIVEN_UP, b"too few\n\x1b[2J sites")
+    told = {SECURE: ConfigRecord(dict(request.to_config()))}
+    for name in sites.names:
+        assert sites.tell(name, "query.secure", told)[SECURE]["content"] == b""
+    assert "the coordinator gives up sum 1: too few ?[2J sites" in sites.log.messages
+    sites.refused(sum_.ask(VICTIM, Stage.AGREED), "sum 1 did not begin here, or is over")
+    again = sum_.ask(VICTIM, Stage.ADVERTISED, sum_.joint.text())
+    sites.refused(again, "sum 1 did not begin here, or is over")
+    assert sites.kinds(VICTIM) == SPENT
+    assert Sum(sites, 2).total().sites == sites.names
+    assert sites.kinds(VICTIM) == 2 * SPENT
+    assert not np.array_equal(*sites.sites[VICTIM].sums.vectors)
 
 
 def test_more_runs_than_anybody_has(wards):

@@ -8,12 +8,13 @@ import torch
 from safetensors.numpy import load_file
 from whole_run import SITES, call, charges, results, rounds_of, stopped_after
 
+import client.site
 import simulations.cohort
 from simulations.command import _main
 from tacit.domains.domain import site_data
 from tacit.domains.hospitals import Hospitals
 from tacit.errors import ExitCode
-from tacit.messages import CONFIG
+from tacit.messages import CONFIG, SUM
 from tacit.privacy.grid import finest_grid
 from tacit.privacy.ledger_view import read_ledger
 
@@ -262,3 +263,34 @@ def test_stopped_and_gone_on_with(simulated, tmp_path):
     stopped_after(2, [*given, f"run.dir={tmp_path / 'cut'}"])
     assert _main([f"run.resume={tmp_path / 'cut'}"]) == ExitCode.DONE
     assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("secure", [REQUIRED, "secure_aggregation=off"])
+def test_no_file_holds_a_sites_part(simulated, tmp_path, monkeypatch, secure):
+    """Nor does its own ledger: what it keeps, to send it again, is under masks.
+
+    Where each part is seen it holds the part: so there was something to find.
+    """
+    parts, honest = [], client.site.leaving
+
+    def noted(site, admitted, learnt):
+        parts.append(learnt[SUM].tobytes())
+        return honest(site, admitted, learnt)
+
+    monkeypatch.setattr(client.site, "leaving", noted)
+    path = tmp_path / "run"
+    assert simulated(path, *SHARED, secure, "engine=loop")[0] == ExitCode.DONE
+    assert len(parts) == 4 * len(SITES)
+    files = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    assert len(files) > 8
+    holding = {
+        file.name
+        for part in parts
+        for start in range(0, len(part) - 16, 16)
+        for file, content in files.items()
+        if part[start : start + 16] in content
+    }
+    if secure == REQUIRED:
+        assert not holding
+    else:
+        assert {name for name in holding if name.endswith(".sqlite")}
