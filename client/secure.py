@@ -1,7 +1,7 @@
 """A site's part in the secure sums of runs: what it is told is held against what it pinned.
 
 A site is in one sum of a run at a time, and in each once. Keys are of one sum and only in memory:
-a process that begins anew takes no further part in a sum that it was in.
+with them gone, in a process that begins anew say, it helps to open no sum that it was in.
 """
 
 import logging
@@ -71,8 +71,8 @@ class SecureSums:
         Raises
         ------
         RefusedError
-            It is not what this site takes part in, or something is wrong with it; the sum is over
-            here then.
+            It is not what this site takes part in, or something is wrong with it. A wrong message
+            of the sum's own ends it here; another request does not.
         """
         if request.stage is SecureStage.ADVERTISE:
             return self._begin(request, allowed)
@@ -176,6 +176,11 @@ class SecureSums:
             raise SecureSumError(
                 f"a sum of {len(joint.sites)} sites shows too much of each: {self._name} is in "
                 f"none of fewer than {LEAST_SITES}"
+            )
+        if joint.fewest > len(joint.sites):
+            raise SecureSumError(
+                f"a sum of at least {joint.fewest} of {len(joint.sites)} sites would be charged "
+                "for and never opened"
             )
         return Context(
             run=request.run,

@@ -166,7 +166,9 @@ class SecureRound:
         seconds = STAGE_SECONDS if self._timeout is None else min(self._timeout, STAGE_SECONDS)
         missing = dict.fromkeys(contents, NO_REPLY)
         for reply in self._grid.send_and_receive(asked, timeout=seconds):
-            site = self._names[reply.metadata.src_node_id]
+            site = self._names.get(reply.metadata.src_node_id, "")
+            if site not in missing:
+                continue  # nobody asked it, or it has answered
             if reply.has_error():
                 missing[site] = reason_of(reply)
                 continue

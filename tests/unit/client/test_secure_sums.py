@@ -129,6 +129,12 @@ def test_a_sum_is_about_weights_with_a_hash(weights):
     refused(Reason.PLAN_DIFFERS, lambda: sums_of("north").answer(asked, ALLOWED))
 
 
+def test_a_sum_of_more_sites_than_there_are_never_begins():
+    joint = joint_of(terms=replace(TERMS, others=len(SITES)))
+    asked = advertise(joint)
+    refused(Reason.SECURE_SUM, lambda: sums_of("north").answer(asked, ALLOWED), "never opened")
+
+
 def test_what_needs_no_more_others_than_there_are_begins():
     assert sums_of("north").answer(advertise(joint_of()), replace(ALLOWED, others=2))
 
