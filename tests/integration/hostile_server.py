@@ -144,7 +144,7 @@ def trainings(model):
 def stages(model):
     """Record of each stage of a secure sum that no site does; none was begun before."""
     summed = replace(PLAN, part=PART)
-    terms = Terms("hospitals", model, "fedavg", 3)
+    terms = Terms("hospitals", model, "fedavg", 2)
 
     def joint(names):
         return JointPlan.of("run-1", 1, terms, dict.fromkeys(names, summed)).text()
