@@ -31,6 +31,7 @@ class Arrays:
         self.weights = from_record(record)
         self.sha256 = sha256_of(self.weights)
         self.nbytes = sum(array.nbytes for array in self.weights.values())
+        self.size = sum(array.size for array in self.weights.values())
         self._fits: nn.Module | None = None
 
     def check(self, model: nn.Module) -> None:

@@ -5,6 +5,7 @@ import shutil
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPSConnection
@@ -27,7 +28,7 @@ from tacit.errors import ConfigurationError, ExitCode, InputError, TacitError
 from tacit.experiment import Prepared
 from tacit.logs import one_line
 from tacit.messages import Terms
-from tacit.plans import site_plans
+from tacit.plans import fewest_summed, site_plans, sums_securely
 from tacit.privacy.accounting import epsilon
 from tacit.privacy.events import NoisedSteps, Unit
 from tacit.privacy.ledger import Ledger
@@ -35,9 +36,10 @@ from tacit.privacy.ledger_summary import summarise
 from tacit.privacy.ledger_view import LedgerView, read_ledger
 from tacit.privacy.policy import Plan, in_rounds
 from tacit.privacy_settings import RecordPrivacy, protected
-from tacit.settings import SecureAggregation, Settings
+from tacit.settings import Settings
 from tacit.trust.bundle import CA, warnings
 from tacit.trust.certificates import load_authority
+from tacit.trust.validity import utc_now
 
 PATIENCE: Final = 10.0
 """Seconds to wait for the coordinator."""
@@ -124,27 +126,39 @@ class _Check:
         domain = _needed(self._domain, "data")
         self._prepared = prepared = own_model(self._file, self._settings, domain)
         yield f"model {prepared.model_sha256}"
-        others = len(domain.declared_sizes) - 1
-        terms = Terms(domain.card.name, prepared.model_sha256, self._settings.strategy.name, others)
-        allowed_by(self._file, prepared).check(terms)
+        terms = Terms(domain.card.name, prepared.model_sha256, self._settings.strategy.name)
+        # Whom a sum would hide it among is a matter of the plan.
+        replace(allowed_by(self._file, prepared, ()), others=0).check(terms)
 
     def cost(self) -> Lines:
         """Say what the experiment would cost here, by the site's own numbers."""
         prepared, policy = _needed(self._prepared, "model"), self._policy
-        privacy = site_privacy(self._settings)
+        privacy, settings = site_privacy(self._settings), self._settings
         self._check_delta(prepared)
+        sizes = {s: n for s, n in prepared.declared_sizes.items() if s in self._roster()}
+        secure = sums_securely(settings, len(sizes), deployed=True)
         limits = stated_limits(policy, predictable=self._file.noise_seed is not None)
         own = site_plans(
-            prepared.declared_sizes,
-            self._settings.training,
+            sizes,
+            settings.training,
             privacy,
             mu=proximal_mu(build_strategy(self._settings.strategy)),
             cache=prepared.cache,
             dimension=prepared.trained,
             # The coordinator plans within what each site says that it allows.
             limits={self._file.name: limits},
-            secure=self._settings.secure_aggregation is SecureAggregation.REQUIRED,
+            secure=secure,
         )[self._file.name]
+        fewest = fewest_summed(settings.training, len(sizes), secure)
+        terms = Terms(
+            prepared.card.name,
+            prepared.model_sha256,
+            settings.strategy.name,
+            fewest - 1 if secure else 0,
+        )
+        allowed = allowed_by(self._file, prepared, sizes)
+        allowed.check(terms)
+        allowed.check_plan(terms, own)
         event, rounds = own.event(), self._settings.training.rounds
         spent = epsilon(in_rounds(event, rounds), privacy.delta)
         sigma = event.noise_multiplier if isinstance(event, NoisedSteps) else 0.0
@@ -202,6 +216,10 @@ class _Check:
 
     def connection(self) -> Lines:
         yield from _connection(self._file)
+
+    def _roster(self) -> frozenset[str]:
+        roster = open_bundle(self._file).roster
+        return frozenset(member.name for member in roster.valid(utc_now()))
 
     def _check_delta(self, prepared: Prepared) -> None:
         """Refuse a δ that is too large for the public number of units."""

@@ -41,8 +41,9 @@ def stay(file: SiteFile, settings: Settings) -> None:
         delta=file.limits.lifetime_delta,
     ) as ledger:
         identities = {m.name: m.identity for m in bundle.roster.valid(utc_now())}
-        sums = SecureSums(file.name, bundle.identity, identities)
-        site = make_site(file, holdings, ledger, sums)
+        sizes = holdings.prepared.declared_sizes
+        sums = SecureSums(file.name, bundle.identity, identities, sizes)
+        site = make_site(file, holdings, ledger, sums, identities.keys() & sizes.keys())
         serve(
             address=file.address,
             ca=bundle.ca,

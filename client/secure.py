@@ -7,6 +7,7 @@ with them gone, in a process that begins anew say, it helps to open no sum that 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -25,6 +26,7 @@ from tacit.logs import one_line
 from tacit.messages import SecureRequest, SecureStage, TrainRequest
 from tacit.plan_fields import first
 from tacit.privacy.policy import Reason
+from tacit.secagg.assumptions import colluders_borne
 from tacit.secagg.context import Cohort, Context, Modulus
 from tacit.secagg.site import Site
 
@@ -57,13 +59,26 @@ class SecureSums:
     roster
         The Ed25519 public keys of all sites, as `tacit.trust.keys.public_bytes`, as the site has
         pinned them: nobody else's word is taken for whose key is whose.
+    declared_sizes
+        Public number of rows of sites, as this one knows them: weights follow from these.
     """
 
-    def __init__(self, name: str, identity: Ed25519PrivateKey, roster: Mapping[str, bytes]) -> None:
+    def __init__(
+        self,
+        name: str,
+        identity: Ed25519PrivateKey,
+        roster: Mapping[str, bytes],
+        declared_sizes: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._name = name
         self._identity = identity
         self._roster = roster
+        self._declared_sizes = declared_sizes
         self._latest: dict[str, _Sum] = {}
+
+    def forget(self, run: str) -> None:
+        """Drop what is kept of a run that is over."""
+        self._latest.pop(run, None)
 
     def answer(self, request: SecureRequest, allowed: Allowed) -> bytes:
         """Do a stage of a sum and return what the coordinator is to get.
@@ -149,6 +164,7 @@ class SecureSums:
                     f"{self._name}: sum {request.number} is over: sum {known.number} came after it"
                 )
             allowed.check(joint.terms)
+            self._check(joint, allowed)
             machine = Site(
                 self._context(request, joint),
                 self._name,
@@ -165,13 +181,8 @@ class SecureSums:
             del self._latest[next(iter(self._latest))]
         return machine.advertise()
 
-    def _context(self, request: SecureRequest, joint: JointPlan) -> Context:
-        strangers = sorted(joint.sites.keys() - self._roster.keys())
-        if strangers:
-            raise SecureSumError(
-                f"{first(strangers)}: not in the roster that {self._name} has pinned, or not valid "
-                "now: whoever provisions has a newer roster"
-            )
+    def _check(self, joint: JointPlan, allowed: Allowed) -> None:
+        """Refuse what sums too few, or shows one of them to more colluders than are assumed."""
         if len(joint.sites) < LEAST_SITES:
             raise SecureSumError(
                 f"a sum of {len(joint.sites)} sites shows too much of each: {self._name} is in "
@@ -181,6 +192,21 @@ class SecureSums:
             raise SecureSumError(
                 f"a sum of at least {joint.fewest} of {len(joint.sites)} sites would be charged "
                 "for and never opened"
+            )
+        borne = colluders_borne(len(joint.sites), joint.fewest)
+        if joint.in_shares and allowed.colluders > borne:
+            raise SecureSumError(
+                f"limits.colluders={allowed.colluders}: a sum of {joint.fewest} or more of "
+                f"{len(joint.sites)} sites keeps a share of noise from {borne} that collude"
+            )
+        joint.check_sizes(self._declared_sizes)
+
+    def _context(self, request: SecureRequest, joint: JointPlan) -> Context:
+        strangers = sorted(joint.sites.keys() - self._roster.keys())
+        if strangers:
+            raise SecureSumError(
+                f"{first(strangers)}: not in the roster that {self._name} has pinned, or not valid "
+                "now: whoever provisions has a newer roster"
             )
         return Context(
             run=request.run,

@@ -1,6 +1,6 @@
 """From what a site's officer wrote to a site that is ready: data checked and model built."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ from tacit.components import make
 from tacit.domains.domain import Card, Domain, SiteData, site_data
 from tacit.errors import ConfigurationError
 from tacit.experiment import Prepared, prepare_model
+from tacit.plans import LEAST_SITES, ON_FROM
 from tacit.privacy.ledger import Ledger
 from tacit.privacy.policy import Policy
 from tacit.privacy_settings import ClientPrivacy, NoPrivacy, RecordPrivacy, SharedNoisePrivacy
@@ -122,15 +123,19 @@ def site_privacy(settings: Settings) -> RecordPrivacy | SharedNoisePrivacy | Cli
 
 
 def make_site(
-    file: SiteFile, holdings: Holdings, ledger: Ledger, sums: SecureSums | None = None
+    file: SiteFile,
+    holdings: Holdings,
+    ledger: Ledger,
+    sums: SecureSums | None = None,
+    sites: Collection[str] = (),
 ) -> Site:
-    """Return the site that answers the coordinator."""
+    """Return the site that answers the coordinator; `sites` as `others_demanded` has them."""
     seed = file.noise_seed
     return Site(
         name=file.name,
         data=holdings.data.train,
         model=holdings.prepared.shared.module,
-        allowed=allowed_by(file, holdings.prepared),
+        allowed=allowed_by(file, holdings.prepared, sites),
         ledger=ledger,
         policy=policy_of(file),
         streams=system_streams() if seed is None else seeded_streams(seed, file.name),
@@ -140,15 +145,32 @@ def make_site(
     )
 
 
-def allowed_by(file: SiteFile, prepared: Prepared) -> Allowed:
-    """Return what runs of the site may be about."""
+def others_demanded(file: SiteFile, sites: Collection[str]) -> int:
+    """Return among how many others a sum must hide this site's part; 0 where none is demanded.
+
+    Parameters
+    ----------
+    sites
+        Those of the domain that the site's roster has.
+    """
+    match file.secure_aggregation:
+        case "off":
+            return 0
+        case "auto":
+            return LEAST_SITES - 1 if len(sites) >= ON_FROM else 0
+        case others:
+            return others
+
+
+def allowed_by(file: SiteFile, prepared: Prepared, sites: Collection[str]) -> Allowed:
+    """Return what runs of the site may be about; `sites` as `others_demanded` has them."""
     limits, privacy = file.limits, prepared.settings.privacy
     return Allowed(
         domain=prepared.card.name,
         model=prepared.model_sha256,
         models=None if limits.models == "any" else frozenset(limits.models),
         strategies=None if limits.strategies == "any" else frozenset(limits.strategies),
-        others=0 if file.secure_aggregation == "off" else file.secure_aggregation,
+        others=others_demanded(file, sites),
         colluders=limits.colluders,
         trusts_coordinator=isinstance(privacy, ClientPrivacy) and not privacy.in_shares,
     )

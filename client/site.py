@@ -22,6 +22,7 @@ from strategies.records import record_in
 from tacit.domains.domain import Examples
 from tacit.errors import ConfigurationError, ModelError, RefusedError, SecureSumError
 from tacit.learning.local import Compute
+from tacit.learning.plan import RoundPlan
 from tacit.messages import (
     CONFIG,
     SECURE,
@@ -138,6 +139,8 @@ def end(site: Site, message: Message) -> Message:
     if not isinstance(run, str):
         raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: a request to end names no run")
     site.ledger.close_run(run)
+    if site.sums is not None:
+        site.sums.forget(run)
     return door.confirm(message, site.ledger.receipt())
 
 
@@ -164,6 +167,8 @@ def reserve(site: Site, message: Message) -> Message:
         raise RefusedError(Reason.PLAN_DIFFERS, f"site {site.name}: {error}") from error
     site.allowed.check(request.terms)
     site.allowed.check_plan(request.terms, request.plan)
+    trained = sum(p.numel() for p in site.model.parameters() if p.requires_grad)
+    _check_part(site, request.plan, trained)
     site.ledger.reserve(plan, site.policy)
     return door.confirm(message, site.ledger.receipt())
 
@@ -219,6 +224,7 @@ def admit(
         came.arrays.check(site.model)
     except ModelError as error:
         raise RefusedError(Reason.MODEL_DIFFERS, f"site {site.name}: {error}") from error
+    _check_part(site, request.plan, came.arrays.size)
     if request.secure:
         site.secure_sums().ready(request, came.arrays.sha256, came.dealt, site.allowed)
     else:
@@ -226,6 +232,17 @@ def admit(
     site.ledger.check_room(came.arrays.nbytes)
     charge = site.ledger.charge(request.run, came.key, came.event, site.policy)
     return Admitted(request, came.arrays.weights, charge, came.dealt)
+
+
+def _check_part(site: Site, plan: RoundPlan, trained: int) -> None:
+    """Refuse a part of a sum that is not of this model's weights."""
+    numbers = trained + bool(plan.count_weight)
+    if plan.part is not None and plan.part.dimension != numbers:
+        raise RefusedError(
+            Reason.MODEL_DIFFERS,
+            f"site {site.name}: a part of {plan.part.dimension} numbers is asked for, and the "
+            f"model has {numbers}",
+        )
 
 
 def learn(site: Site, admitted: Admitted) -> Weights:

@@ -119,7 +119,8 @@ class SiteFile:
     noise_seed
         Seed of noise and sampling, for test data; None for noise that nobody can recompute.
     secure_aggregation
-        'off', or among how many others the site's update must be hidden.
+        Among how many others the site's update must be hidden; 'off'; or 'auto': two, where the
+        roster has four of the domain's sites or more.
     device
         'auto', 'cpu', 'cuda' or 'cuda:N'.
     gpu_memory_share
@@ -139,7 +140,7 @@ class SiteFile:
     ledger: Folder = Path("ledger")
     test_data: Annotated[bool, Field(strict=True)] = False
     noise_seed: Seed | None = None
-    secure_aggregation: Literal["off"] | Count = "off"
+    secure_aggregation: Literal["off", "auto"] | Count = "auto"
     device: str = "auto"
     gpu_memory_share: Positive = 1.0
     heartbeat: Positive = 30.0

@@ -20,7 +20,6 @@ from server.status import Phase, StatusBoard
 from strategies.build import build_strategy
 from tacit.errors import TooFewSitesError
 from tacit.experiment import Prepared
-from tacit.privacy.policy import Reason
 from tacit.privacy_settings import NoPrivacy
 from tacit.runs import directory
 from tacit.runs.directory import RunDirectory
@@ -28,7 +27,6 @@ from tacit.runs.results import Round
 
 log = logging.getLogger(__name__)
 
-USED_UP: Final = frozenset({Reason.BUDGET, Reason.TOO_MANY_ROUNDS})
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 """Seconds before a round is tried again."""
@@ -142,7 +140,7 @@ def rounds_left(
                 secured=secured,
             )
         except TooFewSitesError as error:
-            if error.reasons and set(error.reasons.values()) <= USED_UP and latest.round:
+            if latest.round and joining.planned().used_up(error.reasons):
                 return latest, [
                     f"the run ends after round {latest.round}: a round that was charged was lost "
                     "in a stop, and its budget is not given back"

@@ -18,9 +18,9 @@ from server.deployed_rounds import rounds_left
 from server.deployed_settings import ServerSettings
 from server.history import timing
 from server.joining import Joining
-from server.kept_plan import PLAN, read_plan, write_plan
+from server.kept_plan import PLAN, kept_cohort, read_plan, write_plan
 from server.link import Link, superlink
-from server.planning import ON_FROM, check_sizes, plan_run, sums_securely
+from server.planning import check_sizes, plan_run
 from server.run_plan import RunPlan, State
 from server.status import Phase, SiteStatus, Status, StatusBoard
 from server.summary import summarise
@@ -33,6 +33,7 @@ from tacit.errors import ConfigurationError, ModelError, RunDirectoryError, Trus
 from tacit.experiment import Prepared, prepare_model
 from tacit.messages import Limits
 from tacit.models.trainable import trainable_weights
+from tacit.plans import ON_FROM, sums_securely
 from tacit.privacy.events import Event
 from tacit.privacy.policy import steps_of, with_steps
 from tacit.privacy_settings import NoPrivacy
@@ -256,6 +257,13 @@ def _joining(
         )
 
     planned, kept = planner({}), read_plan(path / PLAN)
+    cohort = kept_cohort(path / PLAN)
+    if cohort is not None and cohort != (planned.summed or {}).keys():
+        raise RunDirectoryError(
+            f"run.dir={path}: its sums are over {', '.join(sorted(cohort))}, and the roster now "
+            f"has {', '.join(sorted(planned.summed or {}))}: sites hold each other to the first. "
+            "Begin another run in another directory"
+        )
     if kept is not None:
         # Who is in a sum does not hang on who has joined.
         kept = replace(kept, summed=planned.summed)

@@ -26,8 +26,26 @@ def write_plan(path: Path, plan: RunPlan) -> None:
         "sites": requests,
         "declared_sizes": dict(plan.declared_sizes),
         "min_replies": plan.min_replies,
+        "summed": None if plan.summed is None else sorted(plan.summed),
     }
     replace_file(path, json.dumps(fields, indent=2).encode())
+
+
+def kept_cohort(path: Path) -> frozenset[str] | None:
+    """Read between which sites a run sums; None where it does not, or no site has joined yet.
+
+    Raises
+    ------
+    RunDirectoryError
+        The file is damaged.
+    """
+    try:
+        named = json.loads(path.read_bytes())["summed"]
+        return None if named is None else frozenset(map(str, named))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunDirectoryError(f"{path}: is damaged: {error!r}") from error
 
 
 def read_plan(path: Path) -> RunPlan | None:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from server.central import CentralNoise
 from server.run_plan import RunPlan
@@ -20,11 +19,7 @@ from tacit.privacy_settings import (
     RecordPrivacy,
     SharedNoisePrivacy,
 )
-from tacit.settings import Component, EngineKind, SecureAggregation, Settings, Training
-
-ON_FROM: Final = 4
-"""From so many sites on a deployment sums securely by itself: with three, nobody may be missing."""
-LEAST_SITES: Final = 3
+from tacit.settings import Component, Settings, Training
 
 
 def plan_run(
@@ -96,54 +91,6 @@ def plan_run(
         cohort=None if training.cohort == "all" else training.cohort,
         most_rounds=None if training.cohort == "all" else rounds_of_a_site(training, len(sizes)),
     )
-
-
-def sums_securely(settings: Settings, sites: int, *, deployed: bool) -> bool:
-    """Tell whether the coordinator sees sums only.
-
-    Parameters
-    ----------
-    sites
-        How many there are.
-    deployed
-        Whether they are sites of their own, and not of one process.
-
-    Raises
-    ------
-    ConfigurationError
-        It should, and cannot; or it should not, and the privacy rests on it.
-    """
-    asked = cohort_size(settings.training, sites)
-    chosen, privacy = settings.secure_aggregation, settings.privacy
-    shares = isinstance(privacy, SharedNoisePrivacy) or (
-        isinstance(privacy, ClientPrivacy) and privacy.in_shares
-    )
-    if deployed and shares and chosen is SecureAggregation.OFF:
-        raise ConfigurationError(
-            f"secure_aggregation=off: with privacy={privacy.kind} each site's noise is only its "
-            "share, which protects where the sum alone is seen: leave it at auto"
-        )
-    secure = chosen is SecureAggregation.REQUIRED or (
-        chosen is SecureAggregation.AUTO and deployed and (shares or asked >= ON_FROM)
-    )
-    if secure and asked < LEAST_SITES:
-        raise ConfigurationError(
-            f"secure_aggregation={chosen.value}: with {asked} sites in a round a sum shows each "
-            f"what the other sent: {LEAST_SITES} or more are needed, or privacy=record with "
-            "secure_aggregation=off"
-        )
-    if secure and settings.engine.kind is EngineKind.RAY and not deployed:
-        raise ConfigurationError(
-            "secure_aggregation=required: with engine=ray no process stays a site's for a whole "
-            "round: use engine=stacked, loop or auto"
-        )
-    bits = 32 if isinstance(privacy, NoPrivacy) else privacy.bits
-    if bits != 32 and not (secure or shares):
-        raise ConfigurationError(
-            f"privacy.bits={bits} is of the numbers in a sum, and here none is taken: use "
-            "secure_aggregation=required"
-        )
-    return secure
 
 
 def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:

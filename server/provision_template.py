@@ -76,8 +76,9 @@ limits:
   # Strategies that a run may have: any, or a list of their names.
   strategies: any
 
-# "off", or among how many other sites' updates a secure sum must hide this site's.
-secure_aggregation: "off"
+# Among how many other sites' updates a secure sum must hide this site's; or auto: two, where the
+# roster has four of the domain's sites or more; or "off": the coordinator may see it by itself.
+secure_aggregation: auto
 
 # Where to train: auto, cpu, cuda or cuda:1.
 device: auto

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from typing import Final
 
 from server.central import CentralNoise
 from strategies.memory import Memory
@@ -11,6 +12,10 @@ from tacit.learning.plan import RoundPlan
 from tacit.messages import Terms
 from tacit.models.trainable import Weights
 from tacit.privacy.chain import Receipt
+from tacit.privacy.policy import Reason
+
+USED_UP: Final = frozenset({Reason.BUDGET, Reason.TOO_MANY_ROUNDS})
+"""Why a site that took part takes part no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,13 @@ class RunPlan:
         if summed is not None:
             summed = {site: summed[site] for site in sites}
         return replace(self, sites={site: self.sites[site] for site in sites}, summed=summed)
+
+    def used_up(self, reasons: Mapping[str, str]) -> bool:
+        """Whether too few sites are left that have a budget for another round."""
+        spent = {site for site, reason in reasons.items() if reason in USED_UP}
+        if spent and len(spent) == len(reasons):
+            return True
+        return bool(spent) and len(self.sites.keys() - spent) < self.min_replies
 
     def clipped_at(self, factor: float) -> "RunPlan":
         """Return the plan of a round whose C is so many times that of the plan."""

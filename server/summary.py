@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from server.planning import LEAST_SITES
 from server.run_plan import RunPlan, State
 from tacit import __version__
 from tacit.experiment import Prepared
 from tacit.models.architecture import head_of
 from tacit.models.trainable import sha256_of
 from tacit.models.weights import save_weights
+from tacit.plans import LEAST_SITES
 from tacit.privacy.accounting import Accountant, epsilon
 from tacit.privacy.events import Event, NoisedSteps, Relation, Unit
 from tacit.privacy.policy import steps_of, with_steps
@@ -32,7 +32,7 @@ from tacit.runs.results import (
     SiteSpending,
     Timing,
 )
-from tacit.secagg.assumptions import ALL_WITH_ALL, Assumptions
+from tacit.secagg.assumptions import colluders_borne
 
 REPORTED = ReportedAccountant.PLD
 
@@ -128,10 +128,8 @@ def _secure_sum(plan: RunPlan) -> SecureSum | None:
         return None
     part = next(iter(plan.summed.values())).part
     sites = plan.cohort or len(plan.summed)
-    # Fewer than a third: `tacit.secagg.context.Cohort.quorum`. Of three, all must be there.
-    corrupt = (sites - 1) // 3 if sites > LEAST_SITES else 0
-    if sites > ALL_WITH_ALL:
-        corrupt = min(corrupt, Assumptions().corrupt_percent * sites // 100)
+    # As if one could be missing, whatever the fewest are; of three, nobody may.
+    corrupt = colluders_borne(sites, sites - 1) if sites > LEAST_SITES else 0
     return SecureSum(sites, plan.min_replies, 32 if part is None else part.bits, corrupt)
 
 
@@ -174,7 +172,8 @@ def _privacy(
     if isinstance(chosen, SharedNoisePrivacy) or (
         isinstance(chosen, ClientPrivacy) and chosen.in_shares
     ):
-        guarantees, accountant = _in_shares(guarantee, plan), ReportedAccountant.RDP
+        guarantees = _in_shares(guarantee, plan, chosen.colluders)
+        accountant = ReportedAccountant.RDP
     return Privacy(
         accountant=accountant,
         sampling=Sampling.POISSON,
@@ -196,9 +195,13 @@ def _spending(
     )
 
 
-def _in_shares(guarantee: Guarantee, plan: RunPlan) -> tuple[Guarantee, ...]:
-    """Return what holds with the honest majority, and what each site's own share does alone."""
-    (honest,) = {each.share.honest for each in plan.sites.values() if each.share is not None}
+def _in_shares(guarantee: Guarantee, plan: RunPlan, colluders: int) -> tuple[Guarantee, ...]:
+    """Return what holds with the honest majority, and what each site's own share does alone.
+
+    Of all sites that a round asks, not of those that happen to be in its sum: the coordinator may
+    leave honest ones out, down to the fewest.
+    """
+    honest = (plan.cohort or len(plan.summed or plan.sites)) - colluders
     own = replace(
         guarantee,
         mechanism=Mechanism.SKELLAM_IN_SHARES,

@@ -148,7 +148,7 @@ def in_process(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Local
             stack.enter_context(shared)
             together = shared.together
             ledgers = MadeWhenAsked(arm.rows, partial(Page, shared))
-        identities, sums = secure_sums(arm.rows if secures(arm, experiment) else ())
+        identities, sums = secure_sums(arm.declared_sizes if secures(arm, experiment) else {})
         make = site_maker(arm, experiment, sums)
         sites = MadeWhenAsked(ledgers, lambda site: make(site, ledgers[site]))
         engine = loop_engine(
@@ -165,11 +165,13 @@ def in_process(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Local
         yield LocalCohort(grid, grid.names, ledgers, together, choice, identities)
 
 
-def secure_sums(sites: Collection[str]) -> tuple[Mapping[str, bytes], Mapping[str, SecureSums]]:
+def secure_sums(sizes: Mapping[str, int]) -> tuple[Mapping[str, bytes], Mapping[str, SecureSums]]:
     """Give sites identities for as long as this process lives; return those and their sums."""
-    keys = {site: make_identity() for site in sites}
+    keys = {site: make_identity() for site in sizes}
     identities = {site: public_bytes(key.public_key()) for site, key in keys.items()}
-    return identities, {site: SecureSums(site, key, identities) for site, key in keys.items()}
+    return identities, {
+        site: SecureSums(site, key, identities, sizes) for site, key in keys.items()
+    }
 
 
 class MadeWhenAsked(Mapping[str, T]):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from server.planning import check_sizes, plan_run, sums_securely
+from server.planning import check_sizes, plan_run
 from server.run_plan import RunPlan
 from simulations.evaluation import Measured, measure, predict
 from simulations.kept import Features, loaded
@@ -13,7 +13,7 @@ from tacit.domains.domain import Examples, SiteData
 from tacit.domains.partitioned import PartitionedSites
 from tacit.experiment import Prepared, prepare_model
 from tacit.models.trainable import Weights, load_trainable
-from tacit.plans import cohort_size
+from tacit.plans import cohort_size, sums_securely
 from tacit.privacy_settings import AnyPrivacy, NoiseSource, NoPrivacy
 from tacit.settings import Component, Settings, Training
 

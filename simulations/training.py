@@ -17,14 +17,11 @@ from simulations.experiment import Arm, Experiment, strategy_of
 from simulations.flower import server_context
 from strategies.build import build_strategy
 from tacit.errors import ModelError, TooFewSitesError
-from tacit.privacy.policy import Reason
 
 OnRound = Callable[[State, RoundOutcome], None]
 
 COORDINATOR: Final = "//coordinator"
 """Whose streams its noise comes from: no site's name has a slash."""
-
-USED_UP = frozenset({Reason.BUDGET, Reason.TOO_MANY_ROUNDS})
 
 
 def train_out(
@@ -52,7 +49,7 @@ def train_out(
     try:
         train(arm, experiment, plan, start, cohort, counted)
     except TooFewSitesError as error:
-        if done == 0 or not error.reasons or not set(error.reasons.values()) <= USED_UP:
+        if done == 0 or not plan.used_up(error.reasons):
             raise
         return (
             f"the run ends after round {done} of {plan.rounds}: a round that was charged was lost "

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 
-from server.planning import sums_securely
 from simulations.chunks import InChunks, memory_of
 from simulations.experiment import Arm, Experiment
 from simulations.learners import Faster, Learner, OneByOne
 from simulations.stacked import stacked_learner
 from simulations.workers import Workers
 from strategies.mean import AVERAGING
+from tacit.plans import sums_securely
 from tacit.privacy_settings import ClientPrivacy, RecordPrivacy, SharedNoisePrivacy
 from tacit.settings import EngineKind
 

@@ -1,13 +1,14 @@
 """What all sites of a secure sum agree on: who they are, and what each computes for it.
 
 Every site gets the whole of it as one text, holds its own request and its policy against it, and
-binds its masks to the text's hash: sites that were told different things never sum. So a
-coordinator cannot have all but one site send nothing much (a weight near 0, another step size) and
-look at what is left, without every site being told.
+binds its masks to the text's hash: sites that were told different things never sum. All do the same
+but for what follows from their declared sizes (`JointPlan.check_sizes`), so that a coordinator
+cannot have all but one site send nothing much and look at what is left.
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -19,6 +20,7 @@ from tacit.plan_fields import Scalar, flat
 
 FORMAT: Final = "tacit/joint/1"
 MOST_BYTES: Final = 1 << 24
+_ROUNDED: Final = 1e-9
 _OWN: Final = frozenset({"plan-noise-multiplier"})
 """Keys of a plan that are between a site and its policy: its own noise changes nothing for others.
 """
@@ -29,8 +31,21 @@ _GRID: Final = (
     "plan-part-largest",
     "plan-part-sites",
 )
-_ALIKE: Final = (*_GRID, "plan-share-variance", "plan-share-honest", "plan-unit")
-"""Keys in which all sites are alike: each counts on the others' shares of noise."""
+_ALIKE: Final = (
+    *_GRID,
+    "plan-share-variance",
+    "plan-share-honest",
+    "plan-unit",
+    "plan-steps",
+    "plan-learning-rate",
+    "plan-optimizer",
+    "plan-proximal-mu",
+    "plan-clipping-norm",
+    "plan-clip-factor",
+    "plan-count-weight",
+)
+"""Keys in which all sites are alike: each counts on the others' shares of noise, and on their
+adding as much to the sum as itself."""
 
 Row = Mapping[str, Scalar]
 
@@ -84,6 +99,11 @@ class JointPlan:
     def fewest(self) -> int:
         """Fewest sites in a sum."""
         return self.terms.others + 1
+
+    @property
+    def in_shares(self) -> bool:
+        """Whether sites count on each other's noise."""
+        return "plan-share-variance" in next(iter(self.sites.values()))
 
     @property
     def bits(self) -> int:
@@ -153,6 +173,32 @@ class JointPlan:
         """Hash it, for `tacit.secagg.context.Context`."""
         return hashlib.sha256(self.text()).digest()
 
+    def check_sizes(self, sizes: Mapping[str, int]) -> None:
+        """Refuse weights and divisors that do not follow from declared sizes.
+
+        Parameters
+        ----------
+        sizes
+            Of the sites that are known; of others nothing can be said.
+
+        Raises
+        ------
+        ConfigurationError
+            Names the site.
+        """
+        known = {site: row for site, row in self.sites.items() if site in sizes}
+        by_size = {_per(row["plan-part-weight"], sizes[site]) for site, row in known.items()}
+        whole = {row["plan-part-weight"] for row in known.values()} == {1.0}
+        if not whole and by_size and not math.isclose(min(by_size), max(by_size), rel_tol=_ROUNDED):
+            raise ConfigurationError("sites' weights in the sum are not as their declared sizes")
+        for site, row in known.items():
+            batch = float(row["plan-sampling-rate"]) * sizes[site]
+            if not math.isclose(batch, float(row["plan-divisor"]), rel_tol=_ROUNDED):
+                raise ConfigurationError(
+                    f"{site}: the divisor {row['plan-divisor']} is not the batch of its declared "
+                    f"size, {batch:g}"
+                )
+
     def check(self, site: str, run: str, rounds: int, plan: RoundPlan) -> None:
         """Refuse a request that is not what all sites were told of this one.
 
@@ -169,6 +215,10 @@ class JointPlan:
                     f"{key}={asked.get(key)} is asked of {site}, and all sites were told "
                     f"{told.get(key)}"
                 )
+
+
+def _per(weight: Scalar, size: int) -> float:
+    return float(weight) / size
 
 
 def _row(plan: RoundPlan) -> Row:

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Final
 
+from tacit.errors import ConfigurationError
 from tacit.learning.plan import RoundPlan
 from tacit.learning.sums import in_clients, in_gradients, in_updates
 from tacit.messages import Limits
@@ -21,7 +23,12 @@ from tacit.privacy_settings import (
     RecordPrivacy,
     SharedNoisePrivacy,
 )
-from tacit.settings import Training
+from tacit.secagg.assumptions import colluders_borne
+from tacit.settings import EngineKind, SecureAggregation, Settings, Training
+
+ON_FROM: Final = 4
+"""From so many sites on a deployment sums securely by itself: with three, nobody may be missing."""
+LEAST_SITES: Final = 3
 
 
 def site_plans(
@@ -71,12 +78,18 @@ def site_plans(
         for site in sorted(sizes)
     }
     asked, fewest = cohort_size(training, len(sizes)), fewest_summed(training, len(sizes), secure)
+    if secure and isinstance(privacy, SharedNoisePrivacy | ClientPrivacy):
+        _check_colluders(privacy, asked, fewest)
     if isinstance(privacy, SharedNoisePrivacy):
         return in_gradients(plans, sizes, privacy, training, fewest, dimension)
     if isinstance(privacy, ClientPrivacy) and (secure or privacy.sums):
         return in_clients(
             plans,
             privacy,
+            # Of the budget alone: what a site demands beyond it must not change what others count.
+            sigma=noise_multiplier(
+                privacy.epsilon, privacy.delta, 1.0, rounds, cache=cache / "noise"
+            ),
             cohort=asked,
             steps=rounds,
             rounds=training.rounds,
@@ -87,6 +100,54 @@ def site_plans(
         bits = privacy.bits if isinstance(privacy, RecordPrivacy) else 32
         return in_updates(plans, sizes, asked, dimension, bits)
     return plans
+
+
+def sums_securely(settings: Settings, sites: int, *, deployed: bool) -> bool:
+    """Tell whether the coordinator sees sums only.
+
+    Parameters
+    ----------
+    sites
+        How many there are.
+    deployed
+        Whether they are sites of their own, and not of one process.
+
+    Raises
+    ------
+    ConfigurationError
+        It should, and cannot; or it should not, and the privacy rests on it.
+    """
+    asked = cohort_size(settings.training, sites)
+    chosen, privacy = settings.secure_aggregation, settings.privacy
+    shares = isinstance(privacy, SharedNoisePrivacy) or (
+        isinstance(privacy, ClientPrivacy) and privacy.in_shares
+    )
+    if deployed and shares and chosen is SecureAggregation.OFF:
+        raise ConfigurationError(
+            f"secure_aggregation=off: with privacy={privacy.kind} each site's noise is only its "
+            "share, which protects where the sum alone is seen: leave it at auto"
+        )
+    secure = chosen is SecureAggregation.REQUIRED or (
+        chosen is SecureAggregation.AUTO and deployed and (shares or asked >= ON_FROM)
+    )
+    if secure and asked < LEAST_SITES:
+        raise ConfigurationError(
+            f"secure_aggregation={chosen.value}: with {asked} sites in a round a sum shows each "
+            f"what the other sent: {LEAST_SITES} or more are needed, or privacy=record with "
+            "secure_aggregation=off"
+        )
+    if secure and settings.engine.kind is EngineKind.RAY and not deployed:
+        raise ConfigurationError(
+            "secure_aggregation=required: with engine=ray no process stays a site's for a whole "
+            "round: use engine=stacked, loop or auto"
+        )
+    bits = 32 if isinstance(privacy, NoPrivacy) else privacy.bits
+    if bits != 32 and not (secure or shares):
+        raise ConfigurationError(
+            f"privacy.bits={bits} is of the numbers in a sum, and here none is taken: use "
+            "secure_aggregation=required"
+        )
+    return secure
 
 
 def cohort_size(training: Training, sites: int) -> int:
@@ -162,3 +223,15 @@ def _round_plan(
         noise_multiplier=max(sigma, limits.least_noise_multiplier if limits else 0.0),
         unit=Unit.CLIENT if isinstance(privacy, ClientPrivacy) else privacy.unit,
     )
+
+
+def _check_colluders(privacy: SharedNoisePrivacy | ClientPrivacy, asked: int, fewest: int) -> None:
+    """Refuse to count on noise that a secure sum does not keep from so many colluders."""
+    borne = colluders_borne(asked, fewest)
+    in_shares = isinstance(privacy, SharedNoisePrivacy) or privacy.in_shares
+    if in_shares and privacy.colluders > borne:
+        raise ConfigurationError(
+            f"privacy.colluders={privacy.colluders}: a secure sum of {asked} sites of which "
+            f"{asked - fewest} may be missing bears {borne}: with more, the coordinator could open "
+            "the sum of a few. Take fewer, or training.min_replies=all"
+        )

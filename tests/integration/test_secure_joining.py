@@ -10,7 +10,7 @@ from lying_coordinator import MODEL, POLICY, RUN, ZERO
 
 from client.app import build_client_app
 from commands.compose import composed
-from server.deployment import _joining
+from server.deployment import _joining, _sites
 from server.joining import Joining
 from server.kept_plan import PLAN, read_plan, write_plan
 from server.planning import plan_run
@@ -20,6 +20,7 @@ from simulations.grid import LocalGrid, loop_engine
 from strategies.build import FEDAVG, build_strategy
 from tacit.components import make
 from tacit.configuration import read_settings
+from tacit.errors import ConfigurationError
 from tacit.experiment import prepare_model
 from tacit.plan_fields import flat
 from tacit.settings import RecordPrivacy, Training
@@ -111,8 +112,19 @@ def test_a_coordinator_that_begins_anew_knows_whose_sum_it_was(tmp_path):
     board = SimpleNamespace(heard=None)
     begun = partial(_joining, tmp_path, prepared, domain.declared_sizes, RUN, link, board)
     plan = begun().planner({})
-    write_plan(tmp_path / PLAN, plan.among(["county", "referral", "screening"]))
+    joined = ("county", "referral", "screening")
+    write_plan(tmp_path / PLAN, replace(plan, sites={site: plan.sites[site] for site in joined}))
     after = begun().planned()
     assert set(after.sites) == {"county", "referral", "screening"}
     assert after.joint() == plan.joint()
     assert set(after.summed) == set(domain.declared_sizes)
+
+
+def test_noise_in_shares_is_never_deployed_without_a_secure_sum():
+    words = ("domain=hospitals", "privacy=shared_noise", "secure_aggregation=off", "compare=false")
+    settings = read_settings(composed(words))
+    domain = make("domain", settings.domain)
+    members = [SimpleNamespace(name=name) for name in domain.declared_sizes]
+    bundle = SimpleNamespace(roster=SimpleNamespace(valid=lambda at: members))
+    with pytest.raises(ConfigurationError, match="secure_aggregation=off: with privacy=shared_"):
+        _sites(bundle, domain, settings)

@@ -34,28 +34,28 @@ def weighing(weight, plan=PLAN):
 PLANS = {"alike": joint_of(), "own": joint_of(north=weighing(1.0)), "shared": joint_of(SHARED)}
 
 positive = st.floats(min_value=1e-6, max_value=1e6)
-private = st.builds(
-    lambda steps, rate, divisor, step_size, noise, weight: RoundPlan(
-        steps, rate, divisor, step_size, 1.0, noise, part=replace(PART, weight=weight)
+
+
+def owned(plan, rate, divisor, weight, noise=None):
+    own = {"sampling_rate": rate, "divisor": divisor}
+    return replace(weighing(weight, plan), **own, **({"noise_multiplier": noise} if noise else {}))
+
+
+rates = st.floats(1e-9, 1)
+private = st.builds(RoundPlan, st.integers(1, 10**9), rates, positive, positive, part=st.just(PART))
+private = st.builds(replace, private, clipping_norm=positive, noise_multiplier=positive)
+plans_of_all = st.one_of(
+    st.builds(
+        lambda plan: st.builds(owned, st.just(plan), rates, positive, rates, positive), private
     ),
-    st.integers(1, 10**9),
-    st.floats(1e-9, 1),
-    positive,
-    positive,
-    positive,
-    st.floats(1e-9, 1),
-)
-sharing = st.builds(
-    lambda rate, weight: replace(weighing(weight, SHARED), sampling_rate=rate),
-    st.floats(1e-9, 1),
-    st.floats(1e-9, 1),
+    st.just(st.builds(owned, st.just(SHARED), rates, st.just(SHARED.divisor), rates)),
 )
 joint_plans = st.builds(
     JointPlan.of,
     st.text(),
     st.integers(1, 2**62),
     st.builds(Terms, st.text(), st.text(), st.text(), st.integers(0, 10**6)),
-    st.sampled_from([private, sharing]).flatmap(
+    plans_of_all.flatmap(
         lambda plans: st.dictionaries(st.text(), plans, min_size=2, max_size=PART.sites)
     ),
 )
@@ -103,7 +103,7 @@ def one_is_not_written_once(found):
 
 
 def one_overrides_all(found):
-    found["sites"]["east"]["plan-steps"] = 4
+    found["sites"]["east"]["plan-divisor"] = 9.0
 
 
 @pytest.mark.parametrize(
@@ -213,6 +213,13 @@ def on(**grid):
         (SHARED, replace(SHARED, share=Share(4096.0, 1)), "plan-share-honest"),
         (SHARED, replace(SHARED, noise_multiplier=20.0, share=None), "plan-share-variance"),
         (PLAN, replace(PLAN, unit=Unit.CLIENT), "plan-unit"),
+        (PLAN, replace(PLAN, steps=1), "plan-steps"),
+        (PLAN, replace(PLAN, learning_rate=1e-9), "plan-learning-rate"),
+        (PLAN, replace(PLAN, optimizer=LocalOptimizer.ADAM), "plan-optimizer"),
+        (PLAN, replace(PLAN, proximal_mu=9.0), "plan-proximal-mu"),
+        (PLAN, replace(PLAN, clipping_norm=1e-9), "plan-clipping-norm"),
+        (PLAN, replace(PLAN, clip_factor=1e-9), "plan-clip-factor"),
+        (PLAN, replace(PLAN, count_weight=0.5), "plan-count-weight"),
     ],
 )
 @pytest.mark.parametrize("site", ["east", "south"])
@@ -224,7 +231,6 @@ def test_sites_that_count_on_different_things_do_not_sum(plan, own, key, site):
 def test_sites_may_differ_in_what_is_their_own():
     for own in (
         weighing(1.0),
-        replace(PLAN, steps=1),
         replace(PLAN, sampling_rate=1.0),
         replace(PLAN, divisor=7.0),
         replace(PLAN, noise_multiplier=30.0),
@@ -281,7 +287,9 @@ def test_a_site_is_asked_for_nothing_that_the_others_were_not_told(told, asked):
         plan.check("north", "run-1", 5, asked)
 
 
-@pytest.mark.parametrize(("told", "asked"), CHANGES[:4])
+@pytest.mark.parametrize(
+    ("told", "asked"), [*CHANGES[:2], (PLAN, replace(PLAN, sampling_rate=0.25, divisor=4.0))]
+)
 def test_whatever_one_site_is_asked_the_hash_is_another(told, asked):
     assert joint_of(told, north=asked).digest() != joint_of(told).digest()
 
@@ -308,3 +316,37 @@ def test_a_sites_own_noise_is_between_it_and_its_policy():
     plan.check("north", "run-1", 5, replace(PLAN, noise_multiplier=99.0))
     assert b"noise" not in plan.text()
     assert joint_of(north=replace(PLAN, noise_multiplier=99.0)).digest() == plan.digest()
+
+
+SIZES = {"east": 16, "north": 32, "south": 16}
+
+
+def sized(**own):
+    """A plan as sizes give it: weights relative to the largest, full batches of half the rows."""
+    rows = {
+        site: replace(weighing(size / 32), sampling_rate=0.5, divisor=size / 2)
+        for site, size in SIZES.items()
+    }
+    return JointPlan.of("run-1", 5, TERMS, rows | own)
+
+
+def test_weights_and_divisors_follow_from_declared_sizes():
+    sized().check_sizes(SIZES)
+    sized().check_sizes({"east": 16})
+    sized().check_sizes({})
+    joint_of(weighing(1.0)).check_sizes({"east": 16, "elsewhere": 3})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        replace(weighing(1e-9), sampling_rate=0.5, divisor=8.0),
+        replace(weighing(1.0), sampling_rate=0.5, divisor=8.0),
+        replace(weighing(0.5), sampling_rate=0.5, divisor=8e9),
+        replace(weighing(0.5), sampling_rate=1e-9, divisor=8.0),
+    ],
+    ids=["faint", "loud", "divided away", "hardly sampled"],
+)
+def test_a_site_that_would_send_nothing_much_is_found(wrong):
+    with pytest.raises(ConfigurationError, match="declared size"):
+        sized(south=wrong).check_sizes(SIZES)

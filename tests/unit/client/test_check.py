@@ -272,8 +272,8 @@ def narrower(**limits):
         (narrower(strategies=("krum",)), "model", "limits.strategies does not list 'fedavg'"),
         (
             {"secure_aggregation": 4},
-            "model",
-            "secure_aggregation=4: the run hides an update among 3 others",
+            "policy and cost",
+            "secure_aggregation=4: the run hides an update among ",
         ),
         ({"gpu_memory_share": 0.5}, "model", "gpu_memory_share=0.5: device=auto is no GPU"),
     ],

@@ -13,6 +13,7 @@ from secure_example import (
     PART,
     PLAN,
     SITES,
+    TERMS,
     WEIGHTS,
     Sum,
     advertise,

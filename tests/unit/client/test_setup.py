@@ -125,14 +125,25 @@ def test_the_share_of_a_gpu_is_set_for_the_device_that_trains(monkeypatch, devic
 
 def test_what_a_site_allows_is_what_the_file_says(holdings):
     model = holdings.prepared.model_sha256
-    assert setup.allowed_by(file_of(), holdings.prepared) == Allowed("hospitals", model)
+    two = ("county", "referral")
+    assert setup.allowed_by(file_of(), holdings.prepared, two) == Allowed("hospitals", model)
     limits = replace(LIMITS, models=(model,), strategies=("fedavg", "krum"))
     narrow = file_of(limits=limits, secure_aggregation=3)
-    assert setup.allowed_by(narrow, holdings.prepared) == Allowed(
+    assert setup.allowed_by(narrow, holdings.prepared, two) == Allowed(
         "hospitals", model, frozenset({model}), frozenset({"fedavg", "krum"}), 3
     )
     careful = file_of(limits=replace(LIMITS, colluders=2))
-    assert setup.allowed_by(careful, holdings.prepared) == Allowed("hospitals", model, colluders=2)
+    expected = Allowed("hospitals", model, colluders=2)
+    assert setup.allowed_by(careful, holdings.prepared, two) == expected
+
+
+@pytest.mark.parametrize(
+    ("demand", "sites", "others"),
+    [("auto", 3, 0), ("auto", 4, 2), ("auto", 9, 2), ("off", 9, 0), (5, 3, 5)],
+)
+def test_among_how_many_others_a_site_wants_to_be(demand, sites, others):
+    file = file_of(secure_aggregation=demand)
+    assert setup.others_demanded(file, [str(number) for number in range(sites)]) == others
 
 
 def test_what_a_site_spends_is_what_the_file_says():

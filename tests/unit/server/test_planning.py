@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from commands.compose import composed
-from server.planning import plan_run, sums_securely, unable
+from server.planning import plan_run, unable
 from tacit.configuration import read_settings
 from tacit.errors import ConfigurationError
 from tacit.messages import Limits
+from tacit.plans import sums_securely
 from tacit.privacy.calibration import noise_multiplier
 from tacit.privacy.policy import Reason
 from tacit.privacy_settings import NoPrivacy, RecordPrivacy
