@@ -46,9 +46,14 @@ class Statement:
 
 
 def guarantee_in_words(
-    guarantee: Guarantee, privacy: Privacy, domain: DomainSummary, *, simulation: bool
+    guarantee: Guarantee,
+    privacy: Privacy,
+    domain: DomainSummary,
+    *,
+    simulation: bool,
+    summed: bool = False,
 ) -> tuple[Statement, ...]:
-    """Say one guarantee whole.
+    """Say one guarantee whole; `summed` says that the coordinator saw sums only.
 
     In order: (ε, δ) and what they mean, unit, relation, sampling, mechanism, accountant, in a
     deployment where the truth is kept, adversary, honest sites assumed, what is not protected, and
@@ -70,8 +75,8 @@ def guarantee_in_words(
         ),
         Statement("Accountant", _accountant(guarantee, privacy)),
         *([] if simulation else [Statement("Ledger", phrases.LEDGER)]),
-        Statement("Adversary", phrases.ADVERSARY[guarantee.adversary].format(unit=unit)),
-        Statement("Honest sites assumed", _honest(guarantee)),
+        Statement("Adversary", _adversary(guarantee, summed=summed)),
+        Statement("Honest sites assumed", _honest(guarantee, summed=summed)),
         Statement(
             "Not protected",
             "The guarantee does not cover:",
@@ -210,12 +215,19 @@ def _mechanism(guarantee: Guarantee) -> str:
     return said.format(name=name, source=source, taken=f"{taken} {guarantee.unit}")
 
 
-def _honest(guarantee: Guarantee) -> str:
+def _adversary(guarantee: Guarantee, *, summed: bool) -> str:
+    said = phrases.ADVERSARY[guarantee.adversary]
+    if summed and guarantee.mechanism is Mechanism.GAUSSIAN_AT_SERVER:
+        said = phrases.TRUSTED_WITH_A_SUM
+    return said.format(unit=guarantee.unit)
+
+
+def _honest(guarantee: Guarantee, *, summed: bool) -> str:
     count, unit = guarantee.honest_sites, guarantee.unit
     if guarantee.mechanism is Mechanism.GAUSSIAN_AT_SERVER:
         return (
             "None, also if all other clients work together; but the coordinator: nothing protects "
-            f"a {unit} from whoever sees its update."
+            f"a {unit} from whoever sees {'the exact sum' if summed else 'its update'}."
         )
     if count == 1:
         return (

@@ -76,6 +76,13 @@ MECHANISM: Final[Mapping[Mechanism, str]] = MappingProxyType(
     }
 )
 
+TRUSTED_WITH_A_SUM: Final = (
+    "All other clients and whoever gets the model, together. They may know every setting, the "
+    "model of every round, and all data but those of the {unit} in question. The coordinator is "
+    "trusted: it sees the exact sum of the clients' updates, and must add the noise, keep it to "
+    "itself and forget the sum. Of one client's update it sees nothing but that."
+)
+
 CLIENTS_IN_SHARES: Final = (
     "The Skellam mechanism, its noise in shares (Agarwal, Kairouz and Liu 2021). In each round all "
     "that a client adds to the model is shortened to an L2 norm of at most C and rounded to an "
@@ -85,9 +92,10 @@ CLIENTS_IN_SHARES: Final = (
     "rounding. A step in the table is a round that the client was in."
 )
 ADAPTIVE: Final = (
-    " C follows the updates: beside its update each client sends whether it was not shortened, "
-    "noised in one with the update and counted in σ, and C of the next round moves towards what "
-    "leaves {quantile:g} of them as they are (Andrew et al. 2021). The table has C of the first."
+    " C follows the updates: beside its update each client sends whether it was not shortened, as "
+    "one more coordinate of the same vector. σ is relative to the norm of both, so that an update "
+    "alone has somewhat more noise than σ × C. C of the next round moves towards what leaves "
+    "{quantile:g} of the updates as they are (Andrew et al. 2021). The table has C of the first."
 )
 
 OWN_NOISE: Final = (

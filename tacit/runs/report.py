@@ -97,7 +97,11 @@ def render(
         nothing=learns_nothing(results),
         words=[
             guarantee_in_words(
-                guarantee, results.privacy, results.domain, simulation=results.simulation
+                guarantee,
+                results.privacy,
+                results.domain,
+                simulation=results.simulation,
+                summed=results.secure_sum is not None,
             )
             for guarantee in guarantees
             if results.privacy is not None

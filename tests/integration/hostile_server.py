@@ -41,7 +41,8 @@ PLAN = RoundPlan(
     clipping_norm=1.0,
     noise_multiplier=10.0,
 )
-KNOWN = ("county", "referral", "screening")
+KNOWN = {"county": 70, "referral": 70, "screening": 40}
+"""Sites of the roster, and their declared sizes."""
 SHAPES = {"head.weight": (2, 8), "head.bias": (2,)}
 GRID = finest_grid(32, 18, 8, 128.0)
 PART = Part(GRID.bits, GRID.spacing, GRID.dimension, GRID.sites, GRID.largest, 1.0)
@@ -147,7 +148,8 @@ def stages(model):
     terms = Terms("hospitals", model, "fedavg", 2)
 
     def joint(names):
-        return JointPlan.of("run-1", 1, terms, dict.fromkeys(names, summed)).text()
+        plans = {name: replace(summed, divisor=0.1 * KNOWN.get(name, 100)) for name in names}
+        return JointPlan.of("run-1", 1, terms, plans).text()
 
     def begun(content, **changes):
         request = SecureRequest("run-1", 1, SecureStage.ADVERTISE, content, "0" * 64)
@@ -157,7 +159,7 @@ def stages(model):
     return {
         "a sum with strangers": begun(joint([*KNOWN, "made-up"])),
         "a sum with names that steer a terminal": begun(joint([*KNOWN, "\n\x1b[2J" * 10_000])),
-        "a sum of two": begun(joint(KNOWN[:2])),
+        "a sum of two": begun(joint([*KNOWN][:2])),
         "a joint plan that is none": begun(b"{}"),
         "a joint plan that is large": begun(bytes(5 << 20)),
         "a joint plan that is deep": begun(b"[" * 1_000_000),

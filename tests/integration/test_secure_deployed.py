@@ -113,7 +113,7 @@ def test_noise_in_shares_is_deployed_without_a_site_that_pays_too_much_alone(
     found = results(run)
     assert found["secure_sum"] == {"sites": 4, "fewest": 3, "bits": 32, "corrupt": 1}
     together, alone = found["privacy"]["guarantees"]
-    assert (together["adversary"], together["honest_sites"]) == ("server_and_colluders", 2)
+    assert (together["adversary"], together["honest_sites"]) == ("server_and_colluders", 3)
     for site in SITES[1:]:
         assert together["sites"][site]["epsilon"] <= 0.5 < alone["sites"][site]["epsilon"] <= 5
     for line in history(run):

@@ -106,7 +106,7 @@ def cases(log, site):
 def asked(tmp_path_factory):
     """Sites after a hostile coordinator has asked them everything."""
     folder = tmp_path_factory.mktemp("hostile")
-    running = Deployment(folder, KNOWN, experiment=EXPERIMENT)
+    running = Deployment(folder, [*KNOWN], experiment=EXPERIMENT)
     running.edit("county", limits={"strategies": ["fedavg"], "most_rounds": 100})
     running.edit("referral", secure_aggregation=3)
     port = free_port()
