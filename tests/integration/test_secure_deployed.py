@@ -208,9 +208,10 @@ def test_whole_clients_are_deployed(deployed, tmp_path, noise):
 
 
 def test_without_a_secure_sum_the_report_says_what_the_coordinator_sees(deployed):
-    """And a site that wants one is not in it."""
+    """A site is in such a run when its officer says so: with four in the roster, not otherwise."""
     run = deployed(ROUNDS, "secure_aggregation=off", "training.min_replies=2")
-    run.edit("screening", secure_aggregation=2)
+    for site in ("county", "referral"):
+        run.edit(site, secure_aggregation="off")
     begin(run, "screening", "referral")
     run.wait_for_line("server", "screening does not take part: secure_aggregation_required")
     run.start_site("county")
