@@ -470,6 +470,18 @@ def test_one_is_asked_for_something_else_than_all_were_told(wards, changed):
     assert sites.kinds(VICTIM) == []
 
 
+@pytest.mark.parametrize("dimension", [DIMENSION - 1, DIMENSION + 1])
+def test_a_sum_of_another_length_than_the_models(wards, dimension):
+    """Assumes nothing: a part that could not be made is not charged for."""
+    sites = wards()
+    other = replace(PLAN, part=replace(PLAN.part, dimension=dimension))
+    sites.plans = dict.fromkeys(sites.names, other)
+    sum_ = Sum(sites).until(Stage.SHARED)
+    said = f"a part of {dimension} numbers is asked for"
+    sites.refused(sum_.train(VICTIM), said, reason=Reason.MODEL_DIFFERS)
+    assert sites.kinds(VICTIM) == []
+
+
 def test_a_training_asked_again_with_other_shares(wards):
     """Assumes one machine a sum: there is one masked part, and never a second."""
     sites = wards()
