@@ -6,6 +6,7 @@ explicit choice in the environment is left as it is.
 
 import logging
 import os
+from importlib import import_module
 
 for _variable, _value in (
     ("FLWR_TELEMETRY_ENABLED", "0"),
@@ -14,5 +15,7 @@ for _variable, _value in (
 ):
     os.environ.setdefault(_variable, _value)
 
-# Flower logs every round at INFO to stderr, which would tear the progress display.
+# Flower logs every round at INFO to stderr, which would tear the progress display. It sets its own
+# level when it is imported first: that has to be before.
+import_module("flwr.app")
 logging.getLogger("flwr").setLevel(logging.WARNING)
