@@ -55,6 +55,7 @@ def history(path):
     return [{k: v for k, v in line.items() if "seconds" not in k} for line in found]
 
 
+@pytest.mark.slow
 def test_stopped_gone_on_with_and_still_the_loop_to_the_bit(needs_ray, tmp_path):
     """Two actors; Ctrl-C lets what is under way come to its end, and nothing is left running."""
     path = tmp_path / "run"

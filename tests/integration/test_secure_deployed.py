@@ -133,6 +133,7 @@ def test_noise_in_shares_is_deployed_without_a_site_that_pays_too_much_alone(
     assert found["weights_sha256"] == simulated(tmp_path / "simulated", *words)
 
 
+@pytest.mark.slow
 def test_the_coordinator_and_then_a_site_are_killed_and_the_run_ends(deployed):
     """With room for one to be missing; its keys and those of the interrupted sum are gone."""
     rounds = 12
