@@ -210,10 +210,7 @@ def _second_accountant(claimed: Guarantee, spent: Mapping[str, Sequence[Event]])
 
 def _steps(stranger: Stranger, spent: Mapping[str, Sequence[Event]]) -> Finding:
     """At least as many steps were charged as a site's replies took."""
-    training = stranger.settings.training
-    whole = protected(stranger.settings.privacy)[0] == "client"
-    each = 1 if whole else training.local_steps
-    wrong = []
+    each, wrong = stranger.steps_of_a_round, []
     for site in sorted(spent.keys() | stranger.declared_sizes.keys()):
         replied = sum(site in line.replied for line in stranger.history)
         charged = sum(steps_of(event) for event in spent.get(site, ()))

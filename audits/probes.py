@@ -81,16 +81,11 @@ class Probes:
         privacy = self._stranger.results.privacy
         return privacy.guarantees[-1].sites if privacy else {}
 
-    def _plans(self, **changes: object) -> dict[str, RoundPlan]:
-        """One plain step of each site, changed."""
-        return {site: _one_step(self._bench.plan.sites[site], **changes) for site in self._sites}
-
     # Noise where there is no gradient
 
     def _noise(self) -> Iterator[Finding]:
-        plans, claims = self._plans(), self._claimed()
-        size = sum(math.prod(shape) for shape in self._bench.shapes.values())
-        rounds = min(MOST_ROUNDS, max(FEWEST_ROUNDS, math.ceil(NUMBERS / size / len(plans))))
+        plans = {site: _one_step(self._bench.plan.sites[site]) for site in self._sites}
+        claims, rounds = self._claimed(), self._enough_rounds(len(plans))
         data = {site: self._bench.useless(self._stranger.declared_sizes[site]) for site in plans}
         found = self._bench.releases(data, plans, range(1, rounds + 1))
         # In units of what is claimed, so that sites can be taken together.
@@ -140,25 +135,27 @@ class Probes:
         if central is None:
             return Finding("noise of the coordinator", "the plan has none", contradicted=True)
         claimed = max(spent.noise_multiplier for spent in claims.values()) * central.clipping_norm
-        size = sum(array.size for array in self._bench.start.values())
-        rounds = min(MOST_ROUNDS, max(FEWEST_ROUNDS, math.ceil(NUMBERS / size)))
         zero = {name: np.zeros_like(array) for name, array in self._bench.start.items()}
         rows = np.array(
             [
                 flat(noised_mean([], zero, central, Stream.from_system()))
                 * central.clients
                 / claimed
-                for _ in range(rounds)
+                for _ in range(self._enough_rounds(1))
             ]
         )
-        little = too_little(rows, 1.0, levels.COORDINATOR_NOISE)
+        ratio = _deviation(rows)
         return Finding(
             "noise of the coordinator",
-            f"{math.sqrt(float(np.square(rows).mean())):.4f} of what is claimed, over "
-            f"{rows.size} numbers",
-            little,
-            {"ratio": math.sqrt(float(np.square(rows).mean()))},
+            f"{ratio:.4f} of what is claimed, over {rows.size} numbers",
+            too_little(rows, 1.0, levels.COORDINATOR_NOISE),
+            {"ratio": ratio},
         )
+
+    def _enough_rounds(self, sites: int) -> int:
+        """Return how many rounds of so many sites give `NUMBERS` numbers of noise."""
+        size = sum(array.size for array in self._bench.start.values())
+        return min(MOST_ROUNDS, max(FEWEST_ROUNDS, math.ceil(NUMBERS / size / sites)))
 
     # Clipping and divisor where there is next to no noise
 
@@ -274,16 +271,16 @@ class Probes:
         yield _spread(drawn, size, rate)
 
 
-def _one_step(plan: RoundPlan, **changes: object) -> RoundPlan:
+def _one_step(plan: RoundPlan) -> RoundPlan:
     """Return one plain step of a plan; of a client, whose update is one thing, its round."""
-    if plan.unit is Unit.RECORD:
-        plan = replace(plan, steps=1, optimizer=LocalOptimizer.SGD, proximal_mu=0.0)
-    return replace(plan, **changes) if changes else plan  # type: ignore[arg-type]
+    if plan.unit is Unit.CLIENT:
+        return plan
+    return replace(plan, steps=1, optimizer=LocalOptimizer.SGD, proximal_mu=0.0)
 
 
 def _quiet(plan: RoundPlan) -> RoundPlan:
     """Return a plan with next to no noise, a smaller C, and every row in."""
-    plan = _one_step(plan, sampling_rate=1.0)
+    plan = replace(_one_step(plan), sampling_rate=1.0)
     clip = SMALLER_CLIP * (plan.clipping_norm or 1.0)
     if plan.share is not None:
         share = replace(plan.share, variance=_LEAST_SHARE)
@@ -307,12 +304,17 @@ def _scaled(release: Release, claimed: SiteSpending) -> Release:
     return {name: array / deviation for name, array in release.items()}
 
 
+def _deviation(values: Numbers) -> float:
+    """Return the standard deviation of centred numbers."""
+    return math.sqrt(float(np.square(values).mean()))
+
+
 def _some(rows: Examples, places: Sequence[int]) -> Examples:
     return Examples(rows.features[list(places)], rows.targets[list(places)])
 
 
 def _amount(rows: Numbers) -> Finding:
-    ratio = math.sqrt(float(np.square(rows).mean()))
+    ratio = _deviation(rows)
     seen = visible_deficit(rows.size, levels.NOISE_AMOUNT)
     return Finding(
         "amount of noise",
@@ -330,7 +332,7 @@ def _tensors(scaled: Mapping[str, Sequence[Release]], names: Sequence[str]) -> F
         level = levels.NOISE_OF_EACH_TENSOR / len(names)
         seen = max(seen, visible_deficit(values.size, level))
         if too_little(values, 1.0, level):
-            wrong.append(f"{name} ({math.sqrt(float(np.square(values).mean())):.3f})")
+            wrong.append(f"{name} ({_deviation(values):.3f})")
     return Finding(
         "noise of each tensor",
         f"too little on {', '.join(wrong[:3])} of what is claimed"

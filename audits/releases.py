@@ -26,7 +26,6 @@ from tacit.messages import (
     Limits,
 )
 from tacit.privacy.policy import Reason
-from tacit.privacy_settings import protected
 from tacit.runs.audited import Finding, Stage, StageName
 
 _HEAD: Final = re.compile("[0-9a-f]{64}")
@@ -96,9 +95,7 @@ def _paid(stranger: Stranger, repeated: Repeated) -> Finding:
     sent = Counter(
         each.site for each in repeated.letters if each.asked == MessageType.TRAIN and each.arrays
     )
-    whole = protected(stranger.settings.privacy)[0] == "client"
-    steps = 1 if whole else stranger.settings.training.local_steps
-    charged = charged_steps(repeated.stranger)
+    charged, steps = charged_steps(repeated.stranger), stranger.steps_of_a_round
     short = [site for site, count in sorted(sent.items()) if charged.get(site, 0) < count * steps]
     return Finding(
         "what paid for it",

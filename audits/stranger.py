@@ -10,6 +10,8 @@ from tacit.configuration import read_settings
 from tacit.domains.domain import Domain
 from tacit.errors import ConfigurationError
 from tacit.privacy.cohort_book import FILE
+from tacit.privacy.events import Unit
+from tacit.privacy_settings import protected
 from tacit.runs import directory
 from tacit.runs.directory import read_config
 from tacit.runs.results import Results, Round, read, read_history
@@ -42,6 +44,12 @@ class Stranger:
     results: Results
     history: tuple[Round, ...]
     declared_sizes: Mapping[str, int]
+
+    @property
+    def steps_of_a_round(self) -> int:
+        """How many releases a reply takes: its steps, or one where the client is the unit."""
+        unit, _ = protected(self.settings.privacy)
+        return 1 if unit is Unit.CLIENT else self.settings.training.local_steps
 
     def ledgers(self) -> dict[str, Path]:
         """Return where each site's ledger is, by name; all have the same where they share one."""

@@ -25,6 +25,7 @@ from tacit.joint_plan import JointPlan
 from tacit.logs import one_line
 from tacit.messages import SecureRequest, SecureStage, TrainRequest
 from tacit.plan_fields import first
+from tacit.plans import LEAST_SITES
 from tacit.privacy.policy import Reason
 from tacit.secagg.assumptions import colluders_borne
 from tacit.secagg.context import Cohort, Context, Modulus
@@ -32,8 +33,6 @@ from tacit.secagg.site import Site
 
 log = logging.getLogger(__name__)
 
-LEAST_SITES = 3
-"""A sum of two tells each what the other sent."""
 MOST_RUNS = 4
 """Runs whose latest sum is known: of more, the one that began one longest ago is forgotten."""
 _WHY_SHOWN = 200

@@ -15,7 +15,7 @@ from tacit.plans import LEAST_SITES
 from tacit.privacy.accounting import Accountant, epsilon
 from tacit.privacy.events import Event, NoisedSteps, Relation, Unit
 from tacit.privacy.policy import steps_of, with_steps
-from tacit.privacy_settings import ClientPrivacy, NoPrivacy, SharedNoisePrivacy
+from tacit.privacy_settings import ClientPrivacy, NoPrivacy, in_shares
 from tacit.runs.directory import MODEL
 from tacit.runs.evaluation import Evaluation
 from tacit.runs.results import (
@@ -169,10 +169,8 @@ def _privacy(
             clipping_quantile=chosen.clipping_quantile,
         )
         guarantees = (guarantee,)
-    if isinstance(chosen, SharedNoisePrivacy) or (
-        isinstance(chosen, ClientPrivacy) and chosen.in_shares
-    ):
-        guarantees = _in_shares(guarantee, plan, chosen.colluders)
+    if in_shares(chosen):
+        guarantees = _of_shares(guarantee, plan, chosen.colluders)
         accountant = ReportedAccountant.RDP
     return Privacy(
         accountant=accountant,
@@ -195,7 +193,7 @@ def _spending(
     )
 
 
-def _in_shares(guarantee: Guarantee, plan: RunPlan, colluders: int) -> tuple[Guarantee, ...]:
+def _of_shares(guarantee: Guarantee, plan: RunPlan, colluders: int) -> tuple[Guarantee, ...]:
     """Return what holds with the honest majority, and what each site's own share does alone.
 
     Of all sites that a round asks, not of those that happen to be in its sum: the coordinator may

@@ -35,7 +35,7 @@ from tacit.configuration import read_settings
 from tacit.errors import ConfigurationError, RefusedError
 from tacit.privacy.events import Event
 from tacit.privacy.policy import Reason, in_rounds
-from tacit.privacy_settings import ClientPrivacy, SharedNoisePrivacy
+from tacit.privacy_settings import in_shares
 from tacit.runs import directory
 from tacit.settings import SecureAggregation, Settings
 
@@ -91,9 +91,7 @@ def _settings(words: str, run: int) -> tuple[Settings, dict[str, Any]]:
     if settings.run.resume is not None:
         raise ConfigurationError("run.resume: Flower gives every run a new start; leave it out")
     privacy = settings.privacy
-    if isinstance(privacy, SharedNoisePrivacy) or (
-        isinstance(privacy, ClientPrivacy) and privacy.in_shares
-    ):
+    if in_shares(privacy):
         raise ConfigurationError(
             f"privacy={privacy.kind}: shares of noise protect a site where only their sum is seen, "
             "and a SuperLink sees each: use privacy=record"

@@ -22,13 +22,15 @@ from tacit.privacy_settings import (
     NoPrivacy,
     RecordPrivacy,
     SharedNoisePrivacy,
+    in_shares,
 )
-from tacit.secagg.assumptions import colluders_borne
+from tacit.secagg.assumptions import colluders_borne, quorum
 from tacit.settings import EngineKind, SecureAggregation, Settings, Training
 
 ON_FROM: Final = 4
 """From so many sites on a deployment sums securely by itself: with three, nobody may be missing."""
 LEAST_SITES: Final = 3
+"""A sum of two tells each what the other sent."""
 
 
 def site_plans(
@@ -78,8 +80,8 @@ def site_plans(
         for site in sorted(sizes)
     }
     asked, fewest = cohort_size(training, len(sizes)), fewest_summed(training, len(sizes), secure)
-    if secure and isinstance(privacy, SharedNoisePrivacy | ClientPrivacy):
-        _check_colluders(privacy, asked, fewest)
+    if secure and in_shares(privacy):
+        _check_colluders(privacy.colluders, asked, fewest)
     if isinstance(privacy, SharedNoisePrivacy):
         return in_gradients(plans, sizes, privacy, training, fewest, dimension)
     if isinstance(privacy, ClientPrivacy) and (secure or privacy.sums):
@@ -119,9 +121,7 @@ def sums_securely(settings: Settings, sites: int, *, deployed: bool) -> bool:
     """
     asked = cohort_size(settings.training, sites)
     chosen, privacy = settings.secure_aggregation, settings.privacy
-    shares = isinstance(privacy, SharedNoisePrivacy) or (
-        isinstance(privacy, ClientPrivacy) and privacy.in_shares
-    )
+    shares = in_shares(privacy)
     if deployed and shares and chosen is SecureAggregation.OFF:
         raise ConfigurationError(
             f"secure_aggregation=off: with privacy={privacy.kind} each site's noise is only its "
@@ -158,11 +158,6 @@ def cohort_size(training: Training, sites: int) -> int:
 def fewest_replies(training: Training, sites: int) -> int:
     """Return with how many replies a round counts."""
     return cohort_size(training, sites) if training.min_replies == "all" else training.min_replies
-
-
-def quorum(sites: int) -> int:
-    """Return how many of a secure sum's sites must be there in every stage, `Cohort.quorum`."""
-    return 2 * sites // 3 + 1
 
 
 def rounds_of_a_site(training: Training, sites: int) -> int:
@@ -225,13 +220,12 @@ def _round_plan(
     )
 
 
-def _check_colluders(privacy: SharedNoisePrivacy | ClientPrivacy, asked: int, fewest: int) -> None:
+def _check_colluders(colluders: int, asked: int, fewest: int) -> None:
     """Refuse to count on noise that a secure sum does not keep from so many colluders."""
     borne = colluders_borne(asked, fewest)
-    in_shares = isinstance(privacy, SharedNoisePrivacy) or privacy.in_shares
-    if in_shares and privacy.colluders > borne:
+    if colluders > borne:
         raise ConfigurationError(
-            f"privacy.colluders={privacy.colluders}: a secure sum of {asked} sites of which "
+            f"privacy.colluders={colluders}: a secure sum of {asked} sites of which "
             f"{asked - fewest} may be missing bears {borne}: with more, the coordinator could open "
             "the sum of a few. Take fewer, or training.min_replies=all"
         )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeGuard
 
 from pydantic import ConfigDict, Field, with_config
 
@@ -146,6 +146,13 @@ class NoPrivacy:
 
 AnyPrivacy = RecordPrivacy | SharedNoisePrivacy | ClientPrivacy | NoPrivacy
 Privacy = Annotated[AnyPrivacy, Field(discriminator="kind")]
+
+
+def in_shares(privacy: AnyPrivacy) -> TypeGuard[SharedNoisePrivacy | ClientPrivacy]:
+    """Tell whether the noise is made by those whom it protects, each a share."""
+    if isinstance(privacy, ClientPrivacy):
+        return privacy.in_shares
+    return isinstance(privacy, SharedNoisePrivacy)
 
 
 def protected(privacy: AnyPrivacy) -> tuple[Unit, Relation]:

@@ -160,8 +160,6 @@ def in_clients(
         dimension += 1
     plans = {site: replace(plan, count_weight=counted) for site, plan in plans.items()}
     norm = next(iter(plans.values())).unit_norm
-    # Clients are alike: so many stand for all.
-    terms = {str(number): Terms(norm, 1) for number in range(cohort)}
     if not privacy.in_shares:
         grid = finest_grid(privacy.bits, dimension, cohort, norm)
         cost = grid.l2_sensitivity(norm) * grid.spacing / norm - 1
@@ -170,7 +168,8 @@ def in_clients(
         part = _part(grid, 1.0)
         return {site: replace(plan, part=part) for site, plan in plans.items()}
     noise = shared_noise(
-        terms,
+        # Clients are alike: so many stand for all.
+        {str(number): Terms(norm, 1) for number in range(cohort)},
         epsilon=privacy.epsilon,
         delta=privacy.delta,
         steps=steps,

@@ -61,6 +61,17 @@ class Assumptions:
         return digest(*(number.to_bytes(1, "big") for number in astuple(self)))
 
 
+def quorum(sites: int) -> int:
+    """Return how many of a cohort must take part in every stage: more than two thirds.
+
+    Bonawitz et al. 2017 (doi:10.1145/3133956.3133982), section 6 on active adversaries: against a
+    server with c colluders 2t > n + c is needed, and t = ⌊2n/3⌋ + 1 gives it for every c < n/3. Two
+    lists that a quorum signed have 2t - n > c signers in common, one of them honest, and that one
+    signs one list: so there are never two.
+    """
+    return 2 * sites // 3 + 1
+
+
 def colluders_borne(sites: int, fewest: int) -> int:
     """Return how many sites may work with the server and learn no more of others than a sum.
 
@@ -134,7 +145,7 @@ def degree(advertised: int, cohort: int, assumptions: Assumptions) -> Degree:
 
     A round is lost if a site that dropped out has more than k - t neighbours that did.
     """
-    everybody = Degree(advertised - 1, 2 * cohort // 3 + 1)
+    everybody = Degree(advertised - 1, quorum(cohort))
     if advertised <= ALL_WITH_ALL:
         return everybody
     corrupt = min(assumptions.corrupt_percent * cohort // 100, advertised - 1)

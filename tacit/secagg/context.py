@@ -16,7 +16,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from tacit.errors import ConfigurationError
-from tacit.secagg.assumptions import Assumptions
+from tacit.secagg.assumptions import Assumptions, quorum
 from tacit.secagg.wire import HASH_BYTES, MOST_SITES, digest
 from tacit.trust.keys import identity_public_key
 from tacit.trust.names import check_name
@@ -71,14 +71,8 @@ class Cohort:
 
     @property
     def quorum(self) -> int:
-        """Fewest sites that must take part in every stage: more than two thirds of all.
-
-        Bonawitz et al. 2017 (doi:10.1145/3133956.3133982), section 6 on active adversaries:
-        against a server with c colluders 2t > n + c is needed, and t = ⌊2n/3⌋ + 1 gives it for
-        every c < n/3. Two lists that a quorum signed have 2t - n > c signers in common, one of
-        them honest, and that one signs one list: so there are never two.
-        """
-        return 2 * len(self.identities) // 3 + 1
+        """Fewest sites that must take part in every stage: `tacit.secagg.assumptions.quorum`."""
+        return quorum(len(self.identities))
 
     def identity(self, name: str) -> Ed25519PublicKey | None:
         """Return a site's identity, or None where there is no such site."""

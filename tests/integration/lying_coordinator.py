@@ -36,13 +36,13 @@ from tacit.messages import (
 )
 from tacit.models.linear import LinearModel
 from tacit.models.trainable import sha256_of
-from tacit.plans import quorum
 from tacit.privacy.chain import NO_ROWS, Receipt
 from tacit.privacy.events import Relation, Unit
 from tacit.privacy.grid import finest_grid
 from tacit.privacy.ledger import Ledger
 from tacit.privacy.policy import Policy, Reason
 from tacit.secagg.advertisement import Advertisement, Directory
+from tacit.secagg.assumptions import quorum
 from tacit.secagg.context import Cohort, Context, Modulus
 from tacit.secagg.keys import mask_seed
 from tacit.secagg.masks import Mask, apply
