@@ -103,7 +103,11 @@ def _show(console: "Console", stage: "Stage") -> None:
     if stage.why:
         console.print(Text(f"    {stage.why}"), soft_wrap=True)
     for finding in stage.findings:
-        sign = Text("  ! " if finding.contradicted else "    ", style="bold red")
+        sign = Text("    ")
+        if finding.contradicted:
+            sign = Text("  ! ", style="bold red")
+        elif not finding.tested:
+            sign = Text("  ? ", style="yellow")
         said = Text(f"{finding.test}: {one_line(finding.said)}")
         console.print(sign + said, soft_wrap=True)
 
@@ -118,7 +122,8 @@ def _verdict(console: "Console", audit: "Audit") -> None:
     elif outcome is Outcome.NOT_CONTRADICTED:
         console.print("Not contradicted by these tests, each with the power that it states.")
     else:
-        names = [s.name for s in audit.stages if s.name in NEEDED and s.why]
+        open_ = Outcome.NOT_TESTED
+        names = [s.name for s in audit.stages if s.name in NEEDED and s.outcome is open_]
         skipped = ", ".join(name.replace("_", " ") for name in names)
         console.print(f"Not tested: {skipped} would have to be.")
 

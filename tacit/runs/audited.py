@@ -57,12 +57,19 @@ class Finding:
         Whether the claim does not survive it.
     figures
         The numbers behind it.
+    series
+        Numbers for a picture, by name.
+    tested
+        False where the run has not what the test needs, which `said` says: the stage is then not
+        tested, whatever its other tests found.
     """
 
     test: str
     said: str
     contradicted: bool = False
     figures: Mapping[str, float] = field(default_factory=dict)
+    series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    tested: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,8 @@ class Stage:
         """What the stage says."""
         if any(finding.contradicted for finding in self.findings):
             return Outcome.CONTRADICTED
-        return Outcome.NOT_TESTED if self.why or not self.findings else Outcome.NOT_CONTRADICTED
+        whole = self.findings and all(finding.tested for finding in self.findings)
+        return Outcome.NOT_CONTRADICTED if whole and not self.why else Outcome.NOT_TESTED
 
 
 @dataclass(frozen=True, slots=True)

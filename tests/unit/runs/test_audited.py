@@ -54,6 +54,12 @@ def test_a_stage_without_findings_is_not_tested():
     assert Stage(StageName.LEDGER, (GOOD,), why="half of it").outcome is Outcome.NOT_TESTED
 
 
+def test_a_test_that_could_not_be_done_leaves_its_stage_not_tested():
+    open_ = Finding("a test", "there is nothing to look at", tested=False)
+    assert Stage(StageName.LEDGER, (GOOD, open_)).outcome is Outcome.NOT_TESTED
+    assert Stage(StageName.LEDGER, (open_, BAD)).outcome is Outcome.CONTRADICTED
+
+
 def test_what_is_written_names_every_stage():
     fields = audit(**passed(*NEEDED)).to_fields()
     assert [stage["name"] for stage in fields["stages"]] == list(StageName)
