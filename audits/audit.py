@@ -6,11 +6,10 @@ from typing import Final
 
 from rich.console import Console
 
-from audits.bench import Bench
+from audits.case import Case
 from audits.ledgers import audit_ledger, audit_ledgers
 from audits.probes import Probes
 from audits.releases import audit_releases
-from audits.repeat import repeated
 from audits.stranger import Stranger, read_stranger
 from tacit.runs.audited import Audit, Stage, StageName
 from tacit.settings import EngineKind
@@ -42,11 +41,11 @@ def audit_run(path: Path, console: Console, on_stage: OnStage = lambda stage: No
     TacitError
         The directory cannot be read, or the run cannot be made again.
     """
-    stranger = read_stranger(path)
     stages = []
-    for name, make in STAGES.items():
-        stages.append(make(stranger, console) if make else Stage(name, why=NOT_YET))
-        on_stage(stages[-1])
+    with Case(read_stranger(path), console) as case:
+        for name, make in STAGES.items():
+            stages.append(make(case) if make else Stage(name, why=NOT_YET))
+            on_stage(stages[-1])
     return Audit(str(path), tuple(stages))
 
 
@@ -63,26 +62,23 @@ def audit_ledger_file(path: Path) -> Audit:
     return Audit(str(path), (audit_ledger(path), *others))
 
 
-def _ledger(stranger: Stranger, console: Console) -> Stage:
-    return audit_ledgers(stranger)
+def _ledger(case: Case) -> Stage:
+    return audit_ledgers(case.stranger)
 
 
-def _mechanism(stranger: Stranger, console: Console) -> Stage:
-    why = _not_here(stranger)
+def _mechanism(case: Case) -> Stage:
+    why = _not_here(case.stranger)
     if why:
         return Stage(StageName.MECHANISM, why=why)
-    with console.status("probing the run's own step function"):
-        return Stage(StageName.MECHANISM, tuple(Probes(stranger, Bench(stranger)).findings()))
+    with case.console.status("probing the run's own step function"):
+        return Stage(StageName.MECHANISM, tuple(Probes(case.stranger, case.bench).findings()))
 
 
-def _releases(stranger: Stranger, console: Console) -> Stage:
-    why = _not_here(stranger)
-    if not why and stranger.settings.engine.kind is EngineKind.RAY:
-        why = "with engine=ray sites are processes whose replies are not listened to"
+def _releases(case: Case) -> Stage:
+    why = _not_here(case.stranger) or _not_heard(case.stranger)
     if why:
         return Stage(StageName.RELEASES, why=why)
-    with repeated(stranger, console) as again:
-        return audit_releases(stranger, again)
+    return audit_releases(case.stranger, case.again)
 
 
 def _not_here(stranger: Stranger) -> str:
@@ -91,7 +87,13 @@ def _not_here(stranger: Stranger) -> str:
     return "" if stranger.results.privacy else NO_CLAIM
 
 
-STAGES: Final[Mapping[StageName, Callable[[Stranger, Console], Stage] | None]] = {
+def _not_heard(stranger: Stranger) -> str:
+    if stranger.settings.engine.kind is EngineKind.RAY:
+        return "with engine=ray sites are processes whose replies are not listened to"
+    return ""
+
+
+STAGES: Final[Mapping[StageName, Callable[[Case], Stage] | None]] = {
     StageName.LEDGER: _ledger,
     StageName.MECHANISM: _mechanism,
     StageName.MODEL: None,
