@@ -5,13 +5,14 @@ the run's model, engine and plan, in the audit's own process. Rows are made up; 
 of the plan (less noise, another C) it says.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from audits.stranger import Stranger
 from client.task import Task, released
@@ -22,7 +23,7 @@ from simulations.ways import local_learner
 from tacit.domains.domain import Examples
 from tacit.learning.plan import RoundPlan
 from tacit.messages import SUM
-from tacit.models.trainable import Weights, trainable_weights
+from tacit.models.trainable import Weights, load_trainable, trainable_weights
 
 Release = Mapping[str, NDArray[Any]]
 """What one site would send for one round, as real numbers: one array for each trained tensor."""
@@ -49,6 +50,13 @@ class Bench:
         self._arm: Arm = main_arm(self._experiment)
         self.plan: RunPlan = plan_of(self._arm, self._experiment, stranger.run)
         self.start: Weights = trainable_weights(self._experiment.shared.module)
+
+    @property
+    def module(self) -> nn.Module:
+        """The run's model with its first weights, on the run's device."""
+        module = self._experiment.shared.module
+        load_trainable(module, self.start)
+        return module
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -85,10 +93,18 @@ class Bench:
         rounds
             Numbers of the rounds: streams of coins and noise are theirs.
         """
+        found: dict[str, list[Release]] = {site: [] for site in data}
+        for task, sent in self.sent(data, plans, rounds):
+            found[task.site].append(self._numbers(task, sent))
+        return found
+
+    def sent(
+        self, data: Mapping[str, Examples], plans: Mapping[str, RoundPlan], rounds: Sequence[int]
+    ) -> Iterator[tuple[Task, Weights]]:
+        """Yield what sites would send as it is, before any masks; parameters as for `releases`."""
         # What a frozen part makes of a site's rows is kept by the site's name: of these alone.
         fresh = replace(self._experiment, features={})
         learner = local_learner(self._arm, fresh, means=False)
-        found: dict[str, list[Release]] = {site: [] for site in data}
         for number in rounds:
             tasks = [
                 Task(
@@ -103,8 +119,7 @@ class Bench:
             ]
             learnt = learner.learn(tasks, [0] * len(tasks))
             for task, weights in zip(tasks, learnt, strict=True):
-                found[task.site].append(self._numbers(task, released(task, weights)))
-        return found
+                yield task, released(task, weights)
 
     def _numbers(self, task: Task, sent: Weights) -> Release:
         """Undo the step size and the divisor: what is left is the noised sum of clipped vectors."""

@@ -21,6 +21,8 @@ CANARY_NOISE: Final = 0.002
 CANARY_LIKENESS: Final = 0.002
 MODEL_BOUND: Final = 0.0035
 CLIENT_BOUND: Final = 0.003
+MASKS: Final = 1e-6
+"""Needs next to no luck: what is not masked is as near to zero by chance in no number of runs."""
 
 ALL: Final = (
     NOISE_AMOUNT,
@@ -35,4 +37,5 @@ ALL: Final = (
     CANARY_LIKENESS,
     MODEL_BOUND,
     CLIENT_BOUND,
+    MASKS,
 )

@@ -4,12 +4,16 @@ Each has a level: the chance with which it contradicts noise that is as claimed.
 """
 
 import math
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, chi2
+from scipy.stats import beta, chi2, ksone
 
 Numbers = NDArray[np.float64]
+
+_LOOKED_AT: Final = 4096
+"""Numbers of a masked vector that are looked at, evenly spread: a bare tenth is enough to find."""
 
 
 def too_little(values: Numbers, deviation: float, level: float) -> bool:
@@ -66,3 +70,23 @@ def most_alike(rows: Numbers) -> tuple[float, float]:
     largest = min(1.0, float(alike.max()))
     chance = float(beta.sf(largest**2, 0.5, (size - 1) / 2)) * count * (count - 1) / 2
     return largest, min(1.0, chance)
+
+
+def chance_of_masks(residues: NDArray[Any]) -> float:
+    """Return the chance that numbers under masks would lie as near to zero, modulo their type.
+
+    Under its masks a part of a sum is uniform; without, it is small beside the modulus that has
+    room for the sum. The one-sided Kolmogorov-Smirnov test of the distances from zero, by the exact
+    law of Birnbaum and Tingey 1951.
+
+    Parameters
+    ----------
+    residues
+        uint16 or uint32 [d], with d at least 1: the type is the modulus.
+    """
+    some = residues[:: max(1, len(residues) // _LOOKED_AT)]
+    size = 2.0 ** (8 * residues.itemsize)
+    values = some.astype(np.float64)
+    near = np.sort(np.minimum(values, size - values) / (size / 2))
+    farthest = float((np.arange(1, len(near) + 1) / len(near) - near).max())
+    return float(ksone.sf(max(0.0, farthest), len(near)))

@@ -7,10 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
+from numpy.typing import NDArray
 from rich.console import Console
 
+from audits.noise import chance_of_masks
 from audits.stranger import Stranger, read_stranger
 from server.around import GridAround
 from server.checkpoint import load_checkpoint
@@ -19,7 +22,9 @@ from simulations.experiment import Arm, Experiment
 from simulations.progress import LiveProgress
 from simulations.simulate import simulate
 from strategies.records import numbers_of
+from tacit.errors import WrongMessageError
 from tacit.runs.directory import CHECKPOINT, read_config
+from tacit.secagg.messages import MaskedInput, decode
 
 Entry = str | int | float | bool | bytes | list[Any]
 
@@ -42,6 +47,9 @@ class Letter:
         Every other value, by record and name.
     strangers
         Records of another kind: nothing of ours makes such.
+    masked
+        The chance that masks would give numbers as near to zero as those of its part of a sum; 0
+        where it is no such part, None where no masks are claimed.
     """
 
     site: str
@@ -50,6 +58,7 @@ class Letter:
     arrays: Mapping[tuple[str, str], tuple[str, tuple[int, ...]]]
     entries: Mapping[tuple[str, str], Entry]
     strangers: tuple[str, ...]
+    masked: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +90,13 @@ def repeated(stranger: Stranger, console: Console) -> Iterator[Repeated]:
         It cannot be made again: its data are gone, say.
     """
     letters: list[Letter] = []
+    claimed = stranger.results.secure_sum
+    bits = claimed.bits if claimed else None
 
     @contextmanager
     def reach(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Cohort]:
         with in_process(arm, experiment, folder) as cohort:
-            yield _Listened(cohort, _Listening(cohort.grid, cohort.names, letters))
+            yield _Listened(cohort, _Listening(cohort.grid, cohort.names, letters, bits))
 
     with TemporaryDirectory(prefix="tacit-audit-") as folder:
         path = Path(folder) / "run"
@@ -114,8 +125,11 @@ class _Listened:
 class _Listening(GridAround):
     """A grid that writes down what comes back."""
 
-    def __init__(self, grid: Grid, names: Mapping[int, str], letters: list[Letter]) -> None:
+    def __init__(
+        self, grid: Grid, names: Mapping[int, str], letters: list[Letter], bits: int | None
+    ) -> None:
         super().__init__(grid)
+        self._bits = bits
         self._names = names
         self._letters = letters
 
@@ -128,24 +142,41 @@ class _Listening(GridAround):
         replies = list(super().send_and_receive(sent, timeout=timeout))
         for reply in replies:
             node = reply.metadata.src_node_id
-            self._letters.append(letter(self._names[node], asked[node], reply))
+            self._letters.append(letter(self._names[node], asked[node], reply, self._bits))
         return replies
 
 
-def letter(site: str, asked: str, reply: Message) -> Letter:
-    """Write down a reply."""
+def letter(site: str, asked: str, reply: Message, bits: int | None = None) -> Letter:
+    """Write down a reply; `bits` are those of a number under masks, where masks are claimed."""
     if reply.has_error():
         return Letter(site, asked, reply.error.reason, {}, {}, ())
     arrays: dict[tuple[str, str], tuple[str, tuple[int, ...]]] = {}
     entries: dict[tuple[str, str], Entry] = {}
-    strangers = []
+    strangers, masked = [], None
     for key, record in reply.content.items():
         if isinstance(record, ArrayRecord):
             for name, array in record.items():
                 numbers = numbers_of(array)
                 arrays[key, name] = (str(numbers.dtype), numbers.shape)
+                if bits is not None:
+                    chance = _chance_of_masks(numbers, bits)
+                    masked = chance if masked is None else min(masked, chance)
         elif isinstance(record, ConfigRecord):
             entries |= {(key, name): value for name, value in record.items()}
         else:
             strangers.append(key)
-    return Letter(site, asked, None, arrays, entries, tuple(strangers))
+    return Letter(site, asked, None, arrays, entries, tuple(strangers), masked)
+
+
+def _chance_of_masks(numbers: NDArray[Any], bits: int) -> float:
+    """Return `chance_of_masks` of a masked message, or of residues as they are; 0 of others."""
+    kind = np.dtype(f"<u{bits // 8}")
+    if numbers.dtype == np.uint8:
+        try:
+            vector = decode(MaskedInput, numbers.tobytes(), "a site").vector
+        except WrongMessageError:
+            return 0.0
+        numbers = np.frombuffer(vector[: len(vector) // kind.itemsize * kind.itemsize], kind)
+    if numbers.dtype != kind or numbers.ndim != 1 or not len(numbers):
+        return 0.0
+    return chance_of_masks(numbers)
