@@ -10,11 +10,10 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from scipy.stats import binomtest
 
-from audits import levels
+from audits import findings, levels
 from audits.bench import Bench, Release, flat
-from audits.noise import Numbers, most_alike, too_little, visible_deficit
+from audits.noise import Numbers, most_alike, too_little
 from audits.stranger import Stranger
 from server.central import noised_mean
 from tacit.domains.domain import Examples
@@ -28,8 +27,6 @@ NUMBERS: Final = 8_000
 """How many numbers of noise are looked at, at least: a lack of 5 % is found."""
 FEWEST_ROUNDS, MOST_ROUNDS = 40, 400
 SITES: Final = 2
-COLUMNS: Final = 60
-"""Coordinates of which each pair is compared."""
 SMALLER_CLIP: Final = 1e-3
 """Times the run's C: a C that every record's gradient exceeds."""
 _QUIET: Final = 1e-9
@@ -41,7 +38,6 @@ _STEPS: Final = 8.0
 """Steps of a grid: rounding moves by one, next to no noise by a few."""
 RECORDS: Final = 6
 DRAWS: Final = 200
-_SIMULATED: Final = 4000
 
 
 _Of = Callable[[Examples], Numbers]
@@ -94,9 +90,9 @@ class Probes:
             for site, releases in found.items()
         }
         rows = np.array([flat(release) for releases in scaled.values() for release in releases])
-        yield _amount(rows)
-        yield _tensors(scaled, list(self._bench.shapes))
-        yield _columns(rows)
+        yield findings.amount(rows)
+        yield findings.each_tensor(scaled, list(self._bench.shapes))
+        yield findings.columns(rows)
         yield self._repeats(rows, rounds)
         yield from self._predictable(data, plans)
 
@@ -144,7 +140,7 @@ class Probes:
                 for _ in range(self._enough_rounds(1))
             ]
         )
-        ratio = _deviation(rows)
+        ratio = findings.deviation(rows)
         return Finding(
             "noise of the coordinator",
             f"{ratio:.4f} of what is claimed, over {rows.size} numbers",
@@ -268,8 +264,8 @@ class Probes:
         sent = self._bench.releases({site: copies}, {site: plan}, range(1, DRAWS + 1))[site]
         counts = np.array([flat(each) @ one / length**2 for each in sent])
         drawn = np.rint(counts).astype(int).clip(0, None)
-        yield _rate(drawn, size, rate)
-        yield _spread(drawn, size, rate)
+        yield findings.rate(drawn, size, rate)
+        yield findings.spread(drawn, size, rate)
 
 
 def _one_step(plan: RoundPlan) -> RoundPlan:
@@ -305,86 +301,5 @@ def _scaled(release: Release, claimed: SiteSpending) -> Release:
     return {name: array / deviation for name, array in release.items()}
 
 
-def _deviation(values: Numbers) -> float:
-    """Return the standard deviation of centred numbers."""
-    return math.sqrt(float(np.square(values).mean()))
-
-
 def _some(rows: Examples, places: Sequence[int]) -> Examples:
     return Examples(rows.features[list(places)], rows.targets[list(places)])
-
-
-def _amount(rows: Numbers) -> Finding:
-    ratio = _deviation(rows)
-    seen = visible_deficit(rows.size, levels.NOISE_AMOUNT)
-    return Finding(
-        "amount of noise",
-        f"{ratio:.4f} of what is claimed, over {rows.size} numbers; a lack of {100 * seen:.2g} % "
-        "or more would be found in 99 of 100 tries",
-        too_little(rows, 1.0, levels.NOISE_AMOUNT),
-        {"ratio": ratio, "visible_deficit": seen},
-    )
-
-
-def _tensors(scaled: Mapping[str, Sequence[Release]], names: Sequence[str]) -> Finding:
-    wrong, seen = [], 0.0
-    for name in names:
-        values = np.array([r[name].ravel() for releases in scaled.values() for r in releases])
-        level = levels.NOISE_OF_EACH_TENSOR / len(names)
-        seen = max(seen, visible_deficit(values.size, level))
-        if too_little(values, 1.0, level):
-            wrong.append(f"{name} ({_deviation(values):.3f})")
-    return Finding(
-        "noise of each tensor",
-        f"too little on {', '.join(wrong[:3])} of what is claimed"
-        if wrong
-        else f"enough on each of {len(names)}; a lack of {100 * seen:.2g} % or more on any would "
-        "be found in 99 of 100 tries",
-        bool(wrong),
-        {"visible_deficit": seen},
-    )
-
-
-def _columns(rows: Numbers) -> Finding:
-    chosen = np.unique(np.linspace(0, rows.shape[1] - 1, COLUMNS).astype(int))
-    if len(chosen) < 2:
-        return Finding("noise of different coordinates", "there is one coordinate only")
-    alike, chance = most_alike(rows[:, chosen].T)
-    return Finding(
-        "noise of different coordinates",
-        f"of {len(chosen)} coordinates two have a correlation of {alike:.3f}; by chance as much "
-        f"with a probability of {chance:.2g}",
-        chance < levels.NOISE_BETWEEN_COORDINATES,
-        {"largest_correlation": alike, "chance": chance},
-    )
-
-
-def _rate(drawn: Numbers, size: int, rate: float) -> Finding:
-    total, trials = int(drawn.sum()), size * len(drawn)
-    chance = float(binomtest(min(total, trials), trials, rate).pvalue) if rate < 1 else 1.0
-    if (rate == 1 and total != trials) or total > trials:
-        chance = 0.0
-    return Finding(
-        "rate of sampling",
-        f"{total} of {trials} rows entered steps, a rate of {total / trials:.4g} where "
-        f"{rate:.4g} is accounted; by chance as far with a probability of {chance:.2g}",
-        chance < levels.SAMPLED_RATE,
-        {"rate": total / trials, "chance": chance},
-    )
-
-
-def _spread(drawn: Numbers, size: int, rate: float) -> Finding:
-    """Batches of Poisson sampling differ in size as binomial numbers do; shuffled ones hardly."""
-    found = float(np.var(drawn))
-    if rate == 1:
-        return Finding("spread of samples", "every row is in every step: there is none")
-    made = np.random.default_rng(0).binomial(size, rate, (_SIMULATED, len(drawn))).var(axis=1)
-    low, high = (float((made <= found).mean()), float((made >= found).mean()))
-    chance = min(1.0, 2 * (min(low, high) + 1 / _SIMULATED))
-    return Finding(
-        "spread of samples",
-        f"batch sizes have a variance of {found:.3g}, and Poisson sampling gives "
-        f"{size * rate * (1 - rate):.3g}; by chance as far with a probability of {chance:.2g}",
-        chance < levels.SAMPLED_SPREAD,
-        {"variance": found, "chance": chance},
-    )
