@@ -8,8 +8,10 @@ from rich.console import Console
 
 from audits.case import Case
 from audits.ledgers import audit_ledger, audit_ledgers
+from audits.masks import masks
 from audits.probes import Probes
 from audits.releases import audit_releases
+from audits.server_view import ServerView
 from audits.stranger import Stranger, read_stranger
 from tacit.runs.audited import Audit, Stage, StageName
 from tacit.settings import EngineKind
@@ -74,6 +76,16 @@ def _mechanism(case: Case) -> Stage:
         return Stage(StageName.MECHANISM, tuple(Probes(case.stranger, case.bench).findings()))
 
 
+def _seen(case: Case) -> Stage:
+    if not case.stranger.results.simulation:
+        return Stage(StageName.SEEN, why=DEPLOYED)
+    with case.console.status("rebuilding made-up records from what is seen"):
+        findings = tuple(ServerView(case.stranger, case.bench).findings())
+    if case.stranger.results.secure_sum:
+        findings = (masks(case.again.letters), *findings)
+    return Stage(StageName.SEEN, findings)
+
+
 def _releases(case: Case) -> Stage:
     why = _not_here(case.stranger) or _not_heard(case.stranger)
     if why:
@@ -97,7 +109,7 @@ STAGES: Final[Mapping[StageName, Callable[[Case], Stage] | None]] = {
     StageName.LEDGER: _ledger,
     StageName.MECHANISM: _mechanism,
     StageName.MODEL: None,
-    StageName.SEEN: None,
+    StageName.SEEN: _seen,
     StageName.CLIENTS: None,
     StageName.RELEASES: _releases,
 }
