@@ -7,6 +7,8 @@ of the plan (less noise, another C) it says.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,14 +18,18 @@ from torch import nn
 
 from audits.stranger import Stranger
 from client.task import Task, released
-from server.run_plan import RunPlan
-from simulations.cohort import streams_of
+from server.run_plan import RoundOutcome, RunPlan, State
+from simulations.cohort import in_process, streams_of
 from simulations.experiment import Arm, Experiment, main_arm, plan_of, prepare
+from simulations.training import train_out
 from simulations.ways import local_learner
-from tacit.domains.domain import Examples
+from tacit.domains.domain import Examples, SiteData
+from tacit.learning.per_example import usable_losses
 from tacit.learning.plan import RoundPlan
 from tacit.messages import SUM
 from tacit.models.trainable import Weights, load_trainable, trainable_weights
+from tacit.privacy.randomness import Streams
+from tacit.privacy_settings import NoiseSource, NoPrivacy
 
 Release = Mapping[str, NDArray[Any]]
 """What one site would send for one round, as real numbers: one array for each trained tensor."""
@@ -62,6 +68,15 @@ class Bench:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of the tensors that train, by name."""
         return {name: array.shape for name, array in self.start.items()}
+
+    @property
+    def data(self) -> Mapping[str, SiteData]:
+        """What each site holds."""
+        return self._experiment.data
+
+    def streams(self, site: str) -> Streams:
+        """Return where a site's noise and coins come from, or the coordinator's noise."""
+        return streams_of(self._arm, self._experiment, site)
 
     def rows(self, count: int, seed: int, *, spread: float = 1.0) -> Examples:
         """Make usable rows [count, ...] with normal features and any class or number."""
@@ -120,6 +135,53 @@ class Bench:
             learnt = learner.learn(tasks, [0] * len(tasks))
             for task, weights in zip(tasks, learnt, strict=True):
                 yield task, released(task, weights)
+
+    def trained(self, added: Mapping[str, Examples], noise_seed: int | None = None) -> Weights:
+        """Train the whole run again by its own rounds, and return the last weights.
+
+        Sizes, rates, divisors and noise are those of the run's plan, however many rows are added.
+
+        Parameters
+        ----------
+        added
+            Rows that sites hold beside their own.
+        noise_seed
+            In place of the run's, where its noise is seeded; None leaves it as it is.
+        """
+        arm, settings = self._arm, self._experiment.settings
+        longer = {site: Examples.together([arm.rows[site], own]) for site, own in added.items()}
+        arm = replace(arm, rows={**arm.rows, **longer})
+        privacy = settings.privacy
+        if not isinstance(privacy, NoPrivacy) and privacy.noise_seed is not NoiseSource.SYSTEM:
+            seed = privacy.noise_seed if noise_seed is None else noise_seed
+            privacy = replace(privacy, noise_seed=seed)
+        # Other processes would read their rows themselves, and these are nowhere to be read.
+        engine = replace(settings.engine, workers=1)
+        settings = replace(settings, privacy=privacy, engine=engine)
+        experiment = replace(self._experiment, settings=settings, features={})
+        weights = [self.start]
+
+        def keep(state: State, outcome: RoundOutcome) -> None:
+            weights[:] = [state.weights]
+
+        start = State(0, self.start, model=experiment.model_sha256)
+        with (
+            TemporaryDirectory(prefix="tacit-audit-") as folder,
+            in_process(arm, experiment, Path(folder)) as cohort,
+        ):
+            train_out(arm, experiment, self.plan, start, cohort, keep)
+        return weights[0]
+
+    def losses(self, weights: Weights, rows: Examples) -> NDArray[np.float64]:
+        """Return the loss [n] that a model has on each row."""
+        module, device = self._experiment.shared.module, self._experiment.compute.device
+        load_trainable(module, weights)
+        module.eval()
+        with torch.no_grad():
+            found, _ = usable_losses(
+                module, rows.features.to(device), rows.targets.to(device), torch.float32
+            )
+        return found.double().cpu().numpy()
 
     def _numbers(self, task: Task, sent: Weights) -> Release:
         """Undo the step size and the divisor: what is left is the noised sum of clipped vectors."""
