@@ -1,6 +1,7 @@
 """Records that an attack tries to rebuild: nobody's, and each as good a target as any."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from tacit.domains.domain import Examples
 
 Records = NDArray[np.float64]
 
-_SHAPES = 4
+_SHAPES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,12 @@ class Guessed:
     ----------
     unrelated
         Records [n, width] of the same law.
+    sought
+        Those that are sought, of which only the range is used: it is public.
     """
 
     unrelated: Records
+    sought: Records
 
     @property
     def mean(self) -> Records:
@@ -35,7 +39,8 @@ class Guessed:
     @property
     def reach(self) -> tuple[float, float]:
         """Least and largest value of any."""
-        return float(self.unrelated.min()), float(self.unrelated.max())
+        everything = np.vstack([self.unrelated, self.sought])
+        return float(everything.min()), float(everything.max())
 
     def nearest(self, original: Records) -> Records:
         """Return the best of them, and of their mean: what luck alone gives."""

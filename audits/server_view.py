@@ -103,17 +103,17 @@ class ServerView:
         if plan.part is None:
             what = {
                 (True, False): "a site's noised update",
-                (False, True): "a client's exact update, clipped: the coordinator is trusted",
+                (False, True): "a client's clipped update, with which the coordinator is trusted",
             }.get((plan.clips_examples, plan.clips_update), "a site's exact update")
             return View(what, [self._change(*each) for each in sent])
         count = claimed.fewest if claimed else self._bench.plan.min_replies
-        rest = self._rest(count - 1)
         what = f"the sum over {count} sites"
         if not claimed:
             what += ", as a deployment would show it"
+        rest = self._rest(count - 1)
         # Residues: the sum is taken modulo their type, as by the coordinator.
-        sums = [(plan, {SUM: parts[SUM] + rest}) for _, parts in sent]
-        return View(what, [self._change(*each) for each in sums], alone=False)
+        sums: list[Any] = [sum([alone[SUM], *rest]) for _, alone in sent]
+        return View(what, [self._change(plan, {SUM: each}) for each in sums], alone=False)
 
     @property
     def _plan(self) -> RoundPlan:
@@ -130,16 +130,12 @@ class ServerView:
             )
         ]
 
-    def _rest(self, count: int) -> NDArray[Any]:
-        """Return the sum of what so many other sites send, of rows of their declared number."""
+    def _rest(self, count: int) -> list[NDArray[Any]]:
+        """Return what so many other sites send, of rows of their declared number."""
         sites, sizes = self._others[:count], self._stranger.declared_sizes
         data = {site: records(self._bench, sizes[site], 13 + n) for n, site in enumerate(sites)}
         plans = {site: self._bench.plan.sites[site] for site in sites}
-        parts: list[NDArray[Any]] = [
-            sent[SUM] for _, sent in self._bench.sent(data, plans, [RECORDS + 1])
-        ]
-        rest: NDArray[Any] = np.sum(parts, axis=0, dtype=parts[0].dtype)
-        return rest
+        return [sent[SUM] for _, sent in self._bench.sent(data, plans, [RECORDS + 1])]
 
     def _change(self, plan: RoundPlan, sent: Weights) -> Update:
         """Return what was sent as numbers by weight, in the direction of gradients."""
@@ -155,9 +151,9 @@ class ServerView:
     def _by_division(self, view: View, layer: Layer) -> Finding:
         model = self._bench.module
         originals = layer.inputs(model, self._targets.features)
-        whole = self._targets.features.flatten(1).double().numpy()
+        whole = _laid_flat(self._targets.features)
         itself = originals.shape == whole.shape and np.allclose(originals, whole, atol=1e-6)
-        guessed = Guessed(layer.inputs(model, self._unrelated.features))
+        guessed = Guessed(layer.inputs(model, self._unrelated.features), originals)
         low, high = guessed.reach
         rebuilt = []
         for change, original in zip(view.changes, originals, strict=True):
@@ -172,7 +168,8 @@ class ServerView:
 
     def _by_search(self, view: View) -> Finding:
         shape = self._targets.features.shape
-        guessed = Guessed(self._unrelated.features.flatten(1).double().numpy())
+        originals = _laid_flat(self._targets.features)
+        guessed = Guessed(_laid_flat(self._unrelated.features), originals)
         changes = {
             name: torch.from_numpy(np.stack([change[name] for change in view.changes])).float()
             for name in self._bench.start
@@ -185,10 +182,9 @@ class ServerView:
             mean.reshape(shape),
             guessed.reach,
         )
-        originals = self._targets.features.flatten(1).double().numpy()
         return self._scored(
             f"records by search, from {view.what}",
-            list(found.flatten(1).double().numpy()),
+            list(_laid_flat(found)),
             originals,
             guessed,
             whole=True,
@@ -260,6 +256,11 @@ def _exact(plan: RoundPlan) -> RoundPlan:
 
 def _row(rows: Examples, number: int) -> Examples:
     return Examples(rows.features[number : number + 1], rows.targets[number : number + 1])
+
+
+def _laid_flat(features: torch.Tensor) -> Records:
+    found: Records = features.flatten(1).double().numpy()
+    return found
 
 
 def _median(
