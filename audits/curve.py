@@ -83,8 +83,8 @@ class Curve:
         for rate in FALSE_POSITIVES:
             at = self.recognised(rate)
             parts.append(
-                f"at {100 * rate:g} % false positives {100 * at[0]:.2g} % are recognised "
-                f"({100 * at[1]:.2g} to {100 * at[2]:.2g} %)"
+                f"at {100 * rate:g} % false positives {100 * at[0]:.1f} % are recognised "
+                f"({100 * at[1]:.1f} to {100 * at[2]:.1f} %)"
                 if at
                 else f"at {100 * rate:g} % false positives nothing can be measured with "
                 f"{self.false[-1]} that were out"

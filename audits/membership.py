@@ -84,7 +84,7 @@ class Membership:
     random
         Makes canaries, coins and seeds; None: from the operating system.
     seconds
-        For all trainings together, about.
+        For all trainings together, about; None: `SECONDS`.
     """
 
     def __init__(
@@ -92,12 +92,12 @@ class Membership:
         stranger: Stranger,
         bench: Bench,
         random: np.random.Generator | None = None,
-        seconds: float = SECONDS,
+        seconds: float | None = None,
     ) -> None:
         self._stranger = stranger
         self._bench = bench
         self._random = np.random.default_rng() if random is None else random
-        self._seconds = seconds
+        self._seconds = SECONDS if seconds is None else seconds
 
     def findings(self) -> Iterator[Finding]:
         """Do the stage."""
