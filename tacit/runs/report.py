@@ -11,6 +11,7 @@ from typing import Final
 from tacit.errors import RunDirectoryError
 from tacit.runs import figures
 from tacit.runs.attendance import attendance, attendance_rows
+from tacit.runs.audit_figures import audit_figures
 from tacit.runs.audited import FILE as AUDIT
 from tacit.runs.audited import Audit, read_audit
 from tacit.runs.encoding import write_text
@@ -107,6 +108,7 @@ def render(
             if results.privacy is not None
         ],
         audit=audit,
+        attacked=audit_figures(audit),
         seen=what_the_coordinator_sees(results),
         no_guarantee=NO_GUARANTEE,
         simulated_noise=SIMULATED_NOISE,
