@@ -31,7 +31,6 @@ from audits.bench import Bench
 from audits.bounds import gaussian_epsilon
 from audits.curve import Coins, Scores
 from audits.guesses import Claim
-from audits.stranger import Stranger
 from client.task import Task, released
 from server.central import noised_mean
 from server.run_plan import RunPlan
@@ -43,11 +42,13 @@ from tacit.models.trainable import Weights
 from tacit.privacy.events import ExactRelease
 from tacit.privacy.policy import with_steps
 from tacit.runs.audited import Finding
+from tacit.runs.results import Guarantee
 
 SECONDS: Final = 8.0
 """For all sums, about."""
 MOST: Final = 2200
 """Canaries in all."""
+TEST: Final = "claim, by canary clients"
 FEWEST: Final = 20
 """Canaries without which nothing is said."""
 LOUD: Final = 4.0
@@ -79,8 +80,8 @@ class CanaryClients:
 
     Parameters
     ----------
-    stranger
-        The run; it claims privacy of clients.
+    guarantee
+        What the run claims, of clients.
     bench
         Its plan and its first weights.
     random
@@ -91,7 +92,7 @@ class CanaryClients:
 
     def __init__(
         self,
-        stranger: Stranger,
+        guarantee: Guarantee,
         bench: Bench,
         random: np.random.Generator | None = None,
         seconds: float | None = None,
@@ -99,37 +100,39 @@ class CanaryClients:
         self._bench = bench
         self._random = np.random.default_rng() if random is None else random
         self._seconds = SECONDS if seconds is None else seconds
-        privacy = stranger.results.privacy
-        self._guarantee = privacy.guarantees[0] if privacy else None
-        spent = self._guarantee.sites if self._guarantee else {}
+        self._guarantee = guarantee
+        spent = guarantee.sites
         self._strongest = max(spent, key=lambda site: spent[site].epsilon, default="")
         self._rounds = spent[self._strongest].steps if spent else 0
         self._done = 0
 
     def findings(self) -> Iterator[Finding]:
         """Do the stage."""
-        claim = self._claim()
-        if claim is None:
-            yield Finding("claim, by canary clients", "no client was charged", tested=False)
+        if not self._rounds:
+            yield Finding(TEST, "no client was charged", tested=False)
             return
         heard = self.heard(self._trials())
         if len(heard.scores) < FEWEST:
             said = f"{len(heard.scores)} canaries are all that {self._seconds:g} seconds allow"
-            yield Finding("claim, by canary clients", said, tested=False)
+            yield Finding(TEST, said, tested=False)
             return
+        yield self.claim(heard)
+        yield self.estimate(heard)
+
+    def claim(self, heard: Heard) -> Finding:
+        """Hold what was heard against the claim of the client that is protected least."""
         times = "one sum" if self._rounds == 1 else f"{self._rounds} sums"
-        yield guesses.finding(
-            "claim, by canary clients",
+        return guesses.finding(
+            TEST,
             heard.scores,
             heard.inside,
-            claim,
+            self._claim(),
             levels.CLIENT_BOUND,
             f"{len(heard.scores)} canary clients, each in {times}",
             {"rounds": float(self._rounds)},
         )
-        yield self.estimate(heard, claim)
 
-    def estimate(self, heard: Heard, claim: Claim) -> Finding:
+    def estimate(self, heard: Heard) -> Finding:
         """Fit two normal laws to scores: an estimate of ε, and no bound.
 
         Andrew et al. 2023, section 3, for releases that are Gaussian: the distance of the means,
@@ -141,13 +144,13 @@ class CanaryClients:
         test = "estimate, by canary clients"
         if not 0 < distance < np.inf:
             return Finding(test, "there is no noise, or nothing but noise, to fit a law to")
-        estimated = gaussian_epsilon(distance, claim.delta)
+        estimated = gaussian_epsilon(distance, self._guarantee.delta)
         return Finding(
             test,
             f"two normal laws fitted to the scores of those that were in and of those that were "
             f"not are those of a Gaussian mechanism of ε = {estimated:.2f}: an estimate, not a "
             "bound, and nothing follows from it",
-            figures={"epsilon_estimated": estimated, "delta": claim.delta},
+            figures={"epsilon_estimated": estimated, "delta": self._guarantee.delta},
         )
 
     def _trials(self) -> int:
@@ -190,15 +193,10 @@ class CanaryClients:
             scores += directions.T @ flattened(release, start)
         return Heard(scores * divisor / first.clip / self._rounds, inside)
 
-    def _claim(self) -> Claim | None:
-        if self._guarantee is None or not self._rounds:
-            return None
-        event = self._bench.plan.sites[self._strongest].event()
-        noised = tuple(
-            e for e in with_steps(event, self._rounds) if not isinstance(e, ExactRelease)
-        )
-        largest = self._guarantee.largest_epsilon
-        return Claim(largest, self._guarantee.delta, frozenset({noised})) if noised else None
+    def _claim(self) -> Claim:
+        done = with_steps(self._bench.plan.sites[self._strongest].event(), self._rounds)
+        noised = tuple(event for event in done if not isinstance(event, ExactRelease))
+        return Claim(self._guarantee.largest_epsilon, self._guarantee.delta, frozenset({noised}))
 
 
 def _release(bench: Bench, plan: RunPlan, learnt: dict[str, Weights], number: int) -> Weights:

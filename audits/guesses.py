@@ -31,8 +31,8 @@ from tacit.privacy.events import GaussianSteps, NoisedSteps
 from tacit.privacy.profile import profile
 from tacit.runs.audited import Finding
 
-SHARES: Final = (0.1, 0.3, 1.0)
-"""Of all canaries: how many are guessed, in three ways."""
+SHARES: Final = (0.1, 0.3, 0.9)
+"""Of all canaries: how many are guessed, in three ways. Of all of them never just half are in."""
 _TESTS: Final = 2 * len(SHARES)
 _EPSILONS: Final = tuple(float(e) for e in np.linspace(0.0, 12.0, 97))
 _HALVINGS: Final = 8

@@ -27,14 +27,14 @@ from audits import guesses, levels
 from audits.bench import Bench
 from audits.curve import Coins, Scores
 from audits.guesses import Claim
-from audits.stranger import Stranger
 from tacit.domains.domain import Examples
-from tacit.domains.partitioned import PartitionedSites
 from tacit.models.trainable import Weights
 from tacit.privacy.events import ExactRelease
 from tacit.privacy.policy import with_steps
 from tacit.runs.audited import Finding
+from tacit.runs.results import Guarantee
 
+TEST: Final = "claim, by input canaries"
 SECONDS: Final = 10.0
 """For all trainings together, about; a run that takes longer is trained four times."""
 TRAININGS: Final = 100
@@ -77,8 +77,8 @@ class Membership:
 
     Parameters
     ----------
-    stranger
-        The run; it claims privacy of records.
+    guarantee
+        What the run claims, of records.
     bench
         Its training.
     random
@@ -89,18 +89,21 @@ class Membership:
 
     def __init__(
         self,
-        stranger: Stranger,
+        guarantee: Guarantee,
         bench: Bench,
         random: np.random.Generator | None = None,
         seconds: float | None = None,
     ) -> None:
-        self._stranger = stranger
+        self._guarantee = guarantee
         self._bench = bench
         self._random = np.random.default_rng() if random is None else random
         self._seconds = SECONDS if seconds is None else seconds
 
     def findings(self) -> Iterator[Finding]:
         """Do the stage."""
+        if not self._charged():
+            yield Finding(TEST, "no site was charged", tested=False)
+            return
         started = time.perf_counter()
         final = self._bench.trained({})
         each = time.perf_counter() - started
@@ -111,16 +114,13 @@ class Membership:
 
     def claim(self, afforded: Afforded) -> Finding:
         """Hold canaries against the claim of the site that holds one and is protected least."""
-        sites = self._sites()
-        claim = self._claim(sites)
-        if claim is None:
-            return Finding("claim, by input canaries", "no site was charged", tested=False)
+        sites = self._charged()[:MOST_SITES]
         scores, inside = self.scored(afforded, sites)
         return guesses.finding(
-            "claim, by input canaries",
+            TEST,
             scores,
             inside,
-            claim,
+            self._claim(sites),
             levels.MODEL_BOUND,
             f"{len(scores)} canaries in {afforded.trainings} trainings, at {', '.join(sites)}, "
             f"with {afforded.references} reference models",
@@ -146,10 +146,15 @@ class Membership:
         from sklearn.metrics import roc_auc_score
 
         data = self._bench.data
-        held = [data.whole] if isinstance(data, PartitionedSites) else list(data.values())
+        trained: list[Examples] = []
         # A test set that several sites share counts once.
-        tests = {id(site.test): site.test for site in held}.values()
-        kinds = [self._some([site.train for site in held]), self._some(list(tests))]
+        held_out: dict[int, Examples] = {}
+        for site in self._charged():
+            trained.append(data[site].train)
+            held_out[id(data[site].test)] = data[site].test
+            if sum(map(len, trained)) >= _COMPARED:
+                break
+        kinds = [self._some(trained), self._some(list(held_out.values()))]
         losses = [self._bench.losses(final, rows) for rows in kinds]
         members = np.repeat([True, False], [len(each) for each in losses])
         auc = float(roc_auc_score(members, -np.nan_to_num(np.concatenate(losses))))
@@ -161,20 +166,18 @@ class Membership:
             figures={"auc": auc},
         )
 
-    def _sites(self) -> list[str]:
-        privacy = self._stranger.results.privacy
-        spent = privacy.guarantees[0].sites if privacy else {}
-        return sorted(spent, key=lambda site: (-spent[site].epsilon, site))[:MOST_SITES]
+    def _charged(self) -> list[str]:
+        """Return the sites, those that were charged most first."""
+        spent = self._guarantee.sites
+        return sorted(spent, key=lambda site: (-spent[site].epsilon, site))
 
-    def _claim(self, sites: list[str]) -> Claim | None:
-        privacy, plans = self._stranger.results.privacy, self._bench.plan.sites
-        if privacy is None or not sites:
-            return None
-        first = privacy.guarantees[0]
-        done = [with_steps(plans[site].event(), first.sites[site].steps) for site in sites]
+    def _claim(self, sites: list[str]) -> Claim:
+        """Return what is claimed of these sites together."""
+        spent, plans = self._guarantee.sites, self._bench.plan.sites
+        done = [with_steps(plans[site].event(), spent[site].steps) for site in sites]
         noised = [tuple(e for e in events if not isinstance(e, ExactRelease)) for events in done]
-        largest = max(first.sites[site].epsilon for site in sites)
-        return Claim(largest, first.delta, frozenset(noised)) if all(noised) else None
+        largest = max(spent[site].epsilon for site in sites)
+        return Claim(largest, self._guarantee.delta, frozenset(noised))
 
     def _held(self, rows: Examples, holders: NDArray[np.str_], inside: Coins) -> Scores:
         """Train with the canaries that are in; return log Pr(x|θ) of all, up to a constant."""
