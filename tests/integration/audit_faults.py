@@ -21,6 +21,8 @@ import tacit.learning.per_example as per_example
 import tacit.learning.shared as shared
 import tacit.learning.sums as sums
 import tacit.plans
+import tacit.secagg.site
+import tacit.secagg.unmasking
 from tacit.learning.plan import RoundPlan
 from tacit.privacy.chain import Receipt, write_head
 from tacit.privacy.events import GaussianSteps
@@ -280,6 +282,17 @@ def modulus_too_small(patch, chance):
         return real(bits, dimension, sites, reach * finer)
 
     patch.setattr(sums, "finest_grid", grid)
+
+
+def masks_left_out(patch, chance):
+    """Of all numbers of a secure sum, or of all but up to half of them."""
+    masked = chance.uniform(0.0, 0.5)
+    for module in (tacit.secagg.site, tacit.secagg.unmasking):
+
+        def apply(masks, vector, real=module.apply):
+            real(masks, vector[: round(masked * len(vector))])
+
+        patch.setattr(module, "apply", apply)
 
 
 def skellam_too_small(patch, chance):

@@ -85,6 +85,7 @@ CODE = [
     (SAMPLED, faults.exact_metric_released, "what left"),
     (SAMPLED, faults.exact_count_released, "what left"),
     (SECURE, faults.modulus_too_small, "parts of a sum"),
+    (SECURE, faults.masks_left_out, "masks"),
     (FEWER, faults.shares_short_by_dropouts, "shares of noise"),
     ((*SHARED, "training.batch_size=20"), faults.weights_ignored, "sensitivities"),
 ]
