@@ -52,6 +52,47 @@ def test_one_run_bound_at_a_computed_point(delta, expected):
     assert epsilon_one_run(1000, 1000, 750, delta, 0.95) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.fixture(scope="module")
+def auditing():
+    """Return the same bounds by other authors. JAX takes seconds to load: not with this file."""
+    from jax_privacy import auditing
+
+    return auditing
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.9994])
+@pytest.mark.parametrize("delta", [1e-6, 1e-4])
+@pytest.mark.parametrize(
+    ("canaries", "guesses", "right"),
+    [
+        (50, 25, 24),
+        (50, 50, 50),
+        (300, 30, 30),
+        (300, 150, 142),
+        (300, 300, 225),
+        (1000, 100, 75),
+        (1000, 500, 490),
+        (1000, 1000, 750),
+    ],
+)
+def test_bounds_are_those_of_other_authors(auditing, canaries, guesses, right, delta, confidence):
+    """By scores of which so many above a threshold are in and so many out."""
+    inside = max(right, canaries // 2)
+    present = np.repeat([1.0, 0.0], [right, inside - right])
+    absent = np.repeat([1.0, 0.0], [guesses - right, canaries - inside - guesses + right])
+    given = (canaries, guesses, right, delta, confidence)
+    if not len(absent):
+        # Their auditor wants one of each kind.
+        present, absent = present[:-1], np.ones(1)
+        given = (canaries, guesses, right - 1, delta, confidence)
+    auditor = auditing.CanaryScoreAuditor(present, absent)
+    at = auditing.Explicit(0.5)
+    plain = auditor.epsilon_one_run(1 - confidence, delta, threshold_strategy=at)
+    f_dp = auditor.epsilon_one_run_fdp(1 - confidence, delta, threshold_strategy=at)
+    assert epsilon_one_run(*given) == pytest.approx(plain, abs=1e-3)
+    assert epsilon_one_run_f(*given) == pytest.approx(f_dp, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("canaries", "plain", "f_dp"),
     [(50, 2.78, 6.83), (100, 3.49, 8.22), (300, 4.59, 10.25), (1000, 5.78, 12.33)],
