@@ -1,11 +1,11 @@
 """The pictures of an audit, from what audit.json says and nothing else.
 
 A finding is drawn by what it holds. With the figures ``epsilon_claimed``, ``epsilon_proved``,
-``epsilon_ceiling`` and ``confidence`` it is a row of the bounds; with the series ``fpr`` and
-``tpr`` (``tpr_low`` and ``tpr_high`` where there is an interval) it is a ROC, with the claim's
-bound where there are ``epsilon_claimed`` and ``delta``; with the series ``original``, ``rebuilt``
-and ``chance`` it is a record beside what an attack made of it, an image where there are a
-``height`` and a ``width`` of more than one pixel each.
+``epsilon_ceiling`` and ``confidence`` (in per cent) it is a row of the bounds; with the series
+``fpr`` and ``tpr`` (``tpr_low`` and ``tpr_high`` where there is an interval of 95 %) it is a ROC,
+with the claim's bound where there are ``epsilon_claimed`` and ``delta``; with the series
+``original``, ``rebuilt`` and ``chance`` it is a record beside what an attack made of it, an image
+where there are a ``height`` and a ``width`` of more than one pixel each.
 """
 
 import math
@@ -72,7 +72,7 @@ def _bounds_figure(findings: Sequence[Finding]) -> Figure:
 def in_words(finding: Finding) -> str:
     """Say what a bound on ε means for the claim."""
     claimed, proved, ceiling, confidence = (finding.figures[name] for name in BOUNDS)
-    at = f"at {100 * confidence:g} %"
+    at = f"at {confidence:.4g} %"
     if proved > claimed:
         return f"contradicted {at}, as any claim below ε = {proved:.3g}"
     held = f"not contradicted {at}"
@@ -145,8 +145,8 @@ def _axis_of_epsilon(axes: "Axes", findings: Sequence[Finding]) -> None:
 
 def _roc_figure(finding: Finding, number: int) -> Figure:
     caption = (
-        f"{finding.said.rstrip('.')}. How many members an attack finds for how many others it "
-        "takes for one, both on scales of logarithms: what it is sure of shows at the left."
+        "How many members the attack finds for how many others it takes for one, both on scales "
+        "of logarithms: what it is sure of shows at the left."
     )
     claimed, delta = (finding.figures.get(key, math.nan) for key in ("epsilon_claimed", "delta"))
     if math.isfinite(claimed + delta):
@@ -154,6 +154,8 @@ def _roc_figure(finding: Finding, number: int) -> Figure:
             f" Where ε = {claimed:.3g} holds at δ = {delta:g} no attack is, but for chance, above "
             "the solid line."
         )
+    if has(finding.series, "fpr", "tpr_low", "tpr_high"):
+        caption += " Shaded: 95 % intervals."
     return figure(title(finding.test), _roc_drawing(finding, f"audit-roc-{number}"), caption)
 
 

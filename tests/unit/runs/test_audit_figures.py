@@ -26,7 +26,7 @@ BOUND = Finding(
         "epsilon_claimed": 1.0,
         "epsilon_proved": 0.41,
         "epsilon_ceiling": 6.3,
-        "confidence": 0.95,
+        "confidence": 95.0,
     },
 )
 RATES = (0.0, 0.001, 0.01, 0.1, 1.0)
@@ -59,7 +59,7 @@ def audit(*findings):
     return Audit("RUN", (Stage(StageName.SEEN, findings),))
 
 
-def bound(claimed, proved, ceiling, confidence=0.95):
+def bound(claimed, proved, ceiling, confidence=95.0):
     names = ("epsilon_claimed", "epsilon_proved", "epsilon_ceiling", "confidence")
     return replace(
         BOUND, figures=dict(zip(names, (claimed, proved, ceiling, confidence), strict=True))
@@ -112,7 +112,7 @@ def test_what_cannot_be_drawn_is_left_out(wrong):
         ((1.0, 0.41, 6.3), "not contradicted at 95 %; a claim below ε = 0.41 would have been"),
         ((1.0, 0.0, 6.3), "not contradicted at 95 %; nor would any other claim have been"),
         ((8.0, 0.4, 2.78), "not contradicted at 95 %, nor could it have been; a claim below"),
-        ((1.0, 1.7, 6.3, 0.99), "contradicted at 99 %, as any claim below ε = 1.7"),
+        ((1.0, 1.7, 6.3, 99.65), "contradicted at 99.65 %, as any claim below ε = 1.7"),
     ],
 )
 def test_a_bound_says_what_it_means_for_the_claim_and_never_what_epsilon_is(figures, words):
