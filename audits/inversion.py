@@ -27,7 +27,7 @@ from tacit.learning.update import Update
 Records = NDArray[np.float64]
 
 STEPS: Final = 300
-SECONDS: Final = 2.0
+SECONDS: Final = 3.0
 """How long a search goes on where a step is slow."""
 _LEAST_STEPS: Final = 20
 _RATE: Final = 0.05

@@ -35,19 +35,18 @@ FARTHEST: Final = 1e-5
 """Least rate that is drawn."""
 
 
-def audit_figures(audit: Audit | None) -> list[Figure]:
-    """Draw what there is to draw of an audit; nothing where there was none."""
+def audit_figures(audit: Audit | None) -> list[list[Figure]]:
+    """Draw what there is to draw of an audit: what is proved of the claim, and records rebuilt."""
     if audit is None:
         return []
     found = [finding for stage in audit.stages for finding in stage.findings]
     bounds = [each for each in found if _bounds(each)]
     curves = [each for each in found if has(each.series, "fpr", "tpr")]
     rebuilt = [each for each in found if has(each.series, *RECORD)]
-    return [
-        *([_bounds_figure(bounds)] if bounds else []),
-        *(_roc_figure(each, number) for number, each in enumerate(curves)),
-        *(record_figure(each, number) for number, each in enumerate(rebuilt)),
-    ]
+    claim = [_bounds_figure(bounds)] if bounds else []
+    claim += [_roc_figure(each, number) for number, each in enumerate(curves)]
+    beside = [record_figure(each, number) for number, each in enumerate(rebuilt)]
+    return [group for group in (claim, beside) if group]
 
 
 def _bounds(finding: Finding) -> bool:
@@ -161,7 +160,7 @@ def _roc_figure(finding: Finding, number: int) -> Figure:
 
 def _roc_drawing(finding: Finding, name: str) -> str:
     series = {key: np.array(values) for key, values in finding.series.items()}
-    order = np.argsort(series["fpr"], kind="stable")
+    order = np.lexsort((series["tpr"], series["fpr"]))
     fpr, tpr = series["fpr"][order], series["tpr"][order]
     claimed, delta = (finding.figures.get(key, math.nan) for key in ("epsilon_claimed", "delta"))
     floor = _floor(fpr, tpr)
