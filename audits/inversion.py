@@ -28,7 +28,7 @@ Records = NDArray[np.float64]
 
 STEPS: Final = 300
 SECONDS: Final = 3.0
-"""How long a search goes on where a step is slow."""
+"""How long a search goes on where a step is slow; the first prepares the others and is left out."""
 _LEAST_STEPS: Final = 20
 _RATE: Final = 0.05
 """Of the search's Adam, in ranges of a record."""
@@ -154,6 +154,8 @@ def searched(
             with torch.no_grad():
                 found.clamp_(low, high)
             done += 1
+            if done == 1:
+                began = time.perf_counter()
             if time.perf_counter() - began > SECONDS:
                 steps = max(done, _LEAST_STEPS)
     return found.detach().cpu()
