@@ -38,6 +38,7 @@ _EPSILONS: Final = tuple(float(e) for e in np.linspace(0.0, 12.0, 97))
 _HALVINGS: Final = 8
 
 Events = tuple[NoisedSteps, ...]
+Counts = Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +57,42 @@ class Claim:
     delta: float
     events: frozenset[Events]
 
-    def trade_off_proved(self, canaries: int, guesses: int, right: int, missed: float) -> float:
-        """Return an ε below which the claim of such a mechanism is contradicted, or 0.
+    def bound(self, canaries: int, counts: Counts, missed: float) -> float:
+        """Return an ε below which a claim is contradicted, or 0.
 
-        Among mechanisms that differ from the claim's in nothing but how much noise there is. Where
-        all steps are full-batch Gaussian, that is `epsilon_one_run_f`.
+        Parameters
+        ----------
+        canaries
+            How many there are.
+        counts
+            How many guesses are right, for each number of guesses that there are bounds for.
+        missed
+            Chance that one bound, for one number of guesses, is wrong.
+        """
+        plain = (
+            epsilon_one_run(canaries, guesses, right, self.delta, 1 - missed)
+            for guesses, right in counts.items()
+        )
+        return max(self._of_trade_offs(canaries, counts, missed), *plain)
+
+    def _of_trade_offs(self, canaries: int, counts: Counts, missed: float) -> float:
+        """Bound ε among mechanisms that differ from the claim's only in how much noise there is.
+
+        Where all steps are full-batch Gaussian, that is `epsilon_one_run_f`.
         """
         each = [event for events in self.events for event in events]
         if all(isinstance(event, GaussianSteps) and event.sampling_rate == 1 for event in each):
-            return epsilon_one_run_f(canaries, guesses, right, self.delta, 1 - missed)
+            return max(
+                epsilon_one_run_f(canaries, guesses, right, self.delta, 1 - missed)
+                for guesses, right in counts.items()
+            )
 
         def rejected(factor: float) -> bool:
             inverse = trade_off(_with_noise(self.events, factor))
-            return not f_dp_possible(canaries, guesses, right, inverse, missed)
+            return not all(
+                f_dp_possible(canaries, guesses, right, inverse, missed)
+                for guesses, right in counts.items()
+            )
 
         factor = _least(rejected)
         if math.isinf(factor):
@@ -107,13 +131,12 @@ def prove(scores: Scores, inside: Coins, claim: Claim, level: float) -> Proof:
         Chance with which a claim that holds is contradicted, at most.
     """
     count, missed = len(scores), level / _TESTS
-    proved, ceiling = 0.0, 0.0
-    for share in SHARES:
-        guesses = 2 * round(share * count / 2)
-        right = right_guesses(scores, inside, guesses)
-        proved = max(proved, _bound(claim, count, guesses, right, missed))
-        ceiling = max(ceiling, _bound(claim, count, guesses, guesses, missed))
-    return Proof(proved, ceiling)
+    numbers = [2 * round(share * count / 2) for share in SHARES]
+    right = {guesses: right_guesses(scores, inside, guesses) for guesses in numbers}
+    return Proof(
+        claim.bound(count, right, missed),
+        claim.bound(count, dict(zip(numbers, numbers, strict=True)), missed),
+    )
 
 
 def right_guesses(scores: Scores, inside: Coins, guesses: int) -> int:
@@ -197,15 +220,6 @@ def finding(
             **curve.figures(),
         },
         curve.series(),
-    )
-
-
-def _bound(claim: Claim, canaries: int, guesses: int, right: int, missed: float) -> float:
-    if not right:
-        return 0.0
-    return max(
-        epsilon_one_run(canaries, guesses, right, claim.delta, 1 - missed),
-        claim.trade_off_proved(canaries, guesses, right, missed),
     )
 
 

@@ -7,7 +7,6 @@ import pytest
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
-from audits import guesses
 from audits.curve import Curve
 from audits.guesses import SHARES, Claim, finding, prove, right_guesses, trade_off
 from tacit.privacy.accounting import epsilon
@@ -27,7 +26,7 @@ def first_that_contradicts(claim, canaries, guessed):
     low, high = 0, guessed + 1
     while high - low > 1:
         middle = (low + high) // 2
-        proved = guesses._bound(claim, canaries, guessed, middle, LEVEL / (2 * len(SHARES)))
+        proved = claim.bound(canaries, {guessed: middle}, LEVEL / (2 * len(SHARES)))
         low, high = (low, middle) if proved > claim.epsilon else (middle, high)
     return high
 
@@ -71,7 +70,7 @@ def test_a_mechanism_is_as_rarely_contradicted_as_the_level_says(event, scored):
 
 def test_randomised_response_is_as_rarely_contradicted_as_the_level_says(monkeypatch):
     """The worst case of (ε, 0): no Gaussian is as bad, so that one bound alone is for it."""
-    monkeypatch.setattr(Claim, "trade_off_proved", lambda self, m, r, v, missed: 0.0)
+    monkeypatch.setattr(Claim, "_of_trade_offs", lambda self, m, counts, missed: 0.0)
     claim = Claim(2.0, 0.0, frozenset())
 
     def answered(chance, inside):
