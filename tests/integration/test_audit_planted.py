@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 import simulations.simulate
+from audits import canary_clients, membership
 from audits.audit import audit_run
 from commands.compose import composed
 from simulations.progress import LiveProgress
@@ -116,9 +117,11 @@ def found(path):
 
 
 @pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    """Reports take a second each to draw, and no audit reads one."""
+def quick(monkeypatch):
+    """Reports take a second each to draw, and no audit reads one; attacks get a second each."""
     monkeypatch.setattr(simulations.simulate, "write_report", lambda path: None)
+    monkeypatch.setattr(membership, "SECONDS", 1.0)
+    monkeypatch.setattr(canary_clients, "SECONDS", 1.0)
 
 
 @pytest.mark.parametrize(("words", "fault", "test"), cases(CODE, QUICK))
