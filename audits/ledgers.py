@@ -5,7 +5,7 @@ configuration and the declared sizes alone.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -96,14 +96,16 @@ def audit_ledger(path: Path) -> Stage:
     return Stage(StageName.LEDGER, (chain, within))
 
 
-def charged_steps(stranger: Stranger) -> dict[str, int]:
-    """Return how many steps each site was charged for a run."""
+def charged_events(stranger: Stranger, sites: Collection[str]) -> dict[str, tuple[Event, ...]]:
+    """Return what sites were charged for a run."""
     found = {}
     for site, path in stranger.ledgers().items():
+        if site not in sites:
+            continue
         with read_any(path) as view:
             book = _book(view, site)
             if book is not None and stranger.run in book.runs():
-                found[site] = sum(steps_of(e) for e in book.runs()[stranger.run].spent())
+                found[site] = tuple(book.runs()[stranger.run].spent())
     return found
 
 

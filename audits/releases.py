@@ -11,7 +11,7 @@ from typing import Final
 
 from flwr.app import MessageType
 
-from audits.ledgers import charged_steps
+from audits.ledgers import charged_events
 from audits.repeat import Letter, Repeated
 from audits.stranger import Stranger
 from tacit.messages import (
@@ -25,7 +25,7 @@ from tacit.messages import (
     SUM,
     Limits,
 )
-from tacit.privacy.policy import Reason
+from tacit.privacy.policy import Reason, steps_of
 from tacit.runs.audited import Finding, Stage, StageName
 
 _HEAD: Final = re.compile("[0-9a-f]{64}")
@@ -95,7 +95,11 @@ def _paid(stranger: Stranger, repeated: Repeated) -> Finding:
     sent = Counter(
         each.site for each in repeated.letters if each.asked == MessageType.TRAIN and each.arrays
     )
-    charged, steps = charged_steps(repeated.stranger), stranger.steps_of_a_round
+    charged = {
+        site: sum(steps_of(event) for event in events)
+        for site, events in charged_events(repeated.stranger, sent).items()
+    }
+    steps = stranger.steps_of_a_round
     short = [site for site, count in sorted(sent.items()) if charged.get(site, 0) < count * steps]
     return Finding(
         "what paid for it",

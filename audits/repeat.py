@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 from rich.console import Console
 
+from audits.canaries import InRun
 from audits.noise import chance_of_masks
 from audits.stranger import Stranger, read_stranger
 from server.around import GridAround
@@ -73,11 +74,14 @@ class Repeated:
         Every reply of every site, in their order.
     shapes
         Of the weights that train, by name.
+    canaries
+        What the canaries heard that it carried; None where it carried none.
     """
 
     stranger: Stranger
     letters: list[Letter]
     shapes: Mapping[str, tuple[int, ...]]
+    canaries: InRun | None
 
 
 @contextmanager
@@ -101,14 +105,15 @@ def repeated(stranger: Stranger, console: Console) -> Iterator[Repeated]:
     with TemporaryDirectory(prefix="tacit-audit-") as folder:
         path = Path(folder) / "run"
         run = replace(stranger.settings.run, dir=str(path), resume=None)
-        settings = replace(stranger.settings, run=run, compare=False)
+        settings = replace(stranger.settings, run=run, compare=False, audit=None)
+        canaries = None if stranger.without_canaries else InRun()
         config = {**read_config(stranger.path), "run": {"dir": str(path), "resume": None}}
-        config["compare"] = False
+        config |= {"compare": False, "audit": None}
         with LiveProgress(console) as progress:
-            simulate(settings, config, progress, reach)
+            simulate(settings, config, progress, reach, canaries=canaries)
         _, state = load_checkpoint(path / CHECKPOINT)
         shapes = {name: array.shape for name, array in state.weights.items()}
-        yield Repeated(read_stranger(path), letters, shapes)
+        yield Repeated(read_stranger(path), letters, shapes, canaries)
 
 
 class _Listened:

@@ -15,7 +15,7 @@ from tacit.privacy_settings import protected
 from tacit.runs import directory
 from tacit.runs.directory import read_config
 from tacit.runs.results import Results, Round, read, read_history
-from tacit.settings import Settings
+from tacit.settings import EngineKind, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,17 @@ class Stranger:
         """How many releases a reply takes: its steps, or one where the client is the unit."""
         unit, _ = protected(self.settings.privacy)
         return 1 if unit is Unit.CLIENT else self.settings.training.local_steps
+
+    @property
+    def without_canaries(self) -> str:
+        """Why a run that is made again carries no canary records; empty where it does."""
+        if self.results.privacy is None:
+            return "the run claims no privacy"
+        if protected(self.settings.privacy)[0] is Unit.CLIENT:
+            return "the unit is a client, and canaries are records"
+        if self.settings.engine.kind is EngineKind.RAY or self.settings.engine.workers > 1:
+            return "canaries are heard in one process, and this run has several"
+        return ""
 
     def ledgers(self) -> dict[str, Path]:
         """Return where each site's ledger is, by name; all have the same where they share one."""

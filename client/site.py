@@ -17,10 +17,11 @@ from client import door
 from client.allowed import Allowed
 from client.arrived import Arrived, arrived, needed
 from client.secure import SecureSums
-from client.task import Streams, Task, released, train_alone
+from client.task import Task, released, train_alone
 from strategies.records import record_in
 from tacit.domains.domain import Examples
 from tacit.errors import ConfigurationError, ModelError, RefusedError, SecureSumError
+from tacit.learning.canaries import Canaries, CanaryRound
 from tacit.learning.local import Compute
 from tacit.learning.plan import RoundPlan
 from tacit.messages import (
@@ -37,7 +38,7 @@ from tacit.models.trainable import Weights
 from tacit.privacy.book import Charge
 from tacit.privacy.events import ExactRelease
 from tacit.privacy.policy import Plan, Policy, Reason, steps_of
-from tacit.privacy.randomness import Stream
+from tacit.privacy.randomness import Stream, Streams
 from tacit.privacy.spending import Spending
 
 
@@ -65,6 +66,8 @@ class Site:
         Device, precision and microbatches.
     sums
         Its secure sums; None where it takes part in none.
+    canaries
+        Records of an audit that takes part in a simulated run; None elsewhere.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Site:
     predictable: bool
     compute: Compute
     sums: SecureSums | None = None
+    canaries: Canaries | None = None
 
     def secure_sums(self) -> SecureSums:
         """Return its secure sums, or refuse."""
@@ -258,7 +262,8 @@ def learn(site: Site, admitted: Admitted) -> Weights:
         begun = steps
 
     try:
-        learnt = train_alone(site.model, task_of(site, admitted), site.compute, count)
+        task = task_of(site, admitted, canaries_of(site, admitted))
+        learnt = train_alone(site.model, task, site.compute, count)
         return leaving(site, admitted, learnt)
     except (KeyboardInterrupt, SystemExit):
         settle(site, admitted, begun)
@@ -275,10 +280,25 @@ def leaving(site: Site, admitted: Admitted, learnt: Weights) -> Weights:
     return {SUM: np.frombuffer(masked, np.uint8)}
 
 
-def task_of(site: Site, admitted: Admitted) -> Task:
+def canaries_of(site: Site, admitted: Admitted) -> CanaryRound | None:
+    """Return the records of an audit that take part at a site; in a deployment there are none."""
+    if site.canaries is None:
+        return None
+    return site.canaries.at(site.name, admitted.request.round, site.streams)
+
+
+def task_of(site: Site, admitted: Admitted, canaries: CanaryRound | None = None) -> Task:
     """Return what learning needs of a site and of what it has charged for."""
     request = admitted.request
-    return Task(site.name, site.data, site.streams, request.round, request.plan, admitted.weights)
+    return Task(
+        site.name,
+        site.data,
+        site.streams,
+        request.round,
+        request.plan,
+        admitted.weights,
+        canaries,
+    )
 
 
 def settle(site: Site, admitted: Admitted, begun: int) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from tacit.domains.domain import Examples
+from tacit.learning.canaries import CanaryRound
 from tacit.learning.local import Compute, train_round
 from tacit.learning.parts import update_part
 from tacit.learning.plan import RoundPlan
@@ -13,10 +14,7 @@ from tacit.learning.shared import noised_sum
 from tacit.learning.update import clipped_update, moved
 from tacit.messages import SUM
 from tacit.models.trainable import Weights, load_trainable, trainable_weights
-from tacit.privacy.randomness import Stream
-
-Streams = Callable[[int, str], Stream]
-"""Makes the stream for a round and a purpose."""
+from tacit.privacy.randomness import Streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,8 @@ class Task:
         What to compute.
     weights
         Where to begin.
+    canaries
+        Records of an audit that takes part; None elsewhere.
     """
 
     site: str
@@ -45,6 +45,7 @@ class Task:
     round: int
     plan: RoundPlan
     weights: Weights
+    canaries: CanaryRound | None = None
 
 
 def train_alone(
@@ -75,6 +76,7 @@ def train_alone(
             layers=task.streams(task.round, "layers"),
             compute=compute,
             on_step=on_step,
+            canaries=task.canaries,
         )
         return {SUM: part}
     train_round(
@@ -86,6 +88,7 @@ def train_alone(
         layers=task.streams(task.round, "layers"),
         compute=compute,
         on_step=on_step,
+        canaries=task.canaries,
     )
     return trainable_weights(model)
 

@@ -20,6 +20,7 @@ _NAME_OF: Final = {
     "strategy": "strategy.name",
     "privacy": "privacy.kind",
     "engine": "engine.kind",
+    "audit": "audit.name",
     "partition": "domain.partition.name",
 }
 

@@ -165,6 +165,10 @@ def _sites(bundle: ServerBundle, domain: Domain, settings: Settings) -> dict[str
             f"training.cohort={settings.training.cohort}: a deployed run asks all its sites in "
             "every round; drawing some is for tacit-simulate"
         )
+    if settings.audit is not None:
+        raise ConfigurationError(
+            f"audit={settings.audit.name}: canaries take part in simulated runs only; leave it out"
+        )
     if not settings.availability.perfect:
         raise ConfigurationError(
             "availability: who is there is not made up in a deployed run; leave it out"

@@ -15,7 +15,6 @@ from client.allowed import Allowed
 from client.app import build_client_app
 from client.secure import SecureSums
 from client.site import Site, seeded_streams, system_streams
-from client.task import Streams
 from server.run_plan import RunPlan
 from simulations.availability import lossy
 from simulations.engine import CohortEngine, Together
@@ -30,6 +29,7 @@ from tacit.privacy.events import Event
 from tacit.privacy.ledger import Ledger
 from tacit.privacy.ledger_page import Page
 from tacit.privacy.policy import Policy
+from tacit.privacy.randomness import Streams
 from tacit.privacy.spending import Spending
 from tacit.privacy_settings import NoPrivacy, protected
 from tacit.settings import EngineKind
@@ -235,6 +235,7 @@ def site_maker(
             predictable=predictable,
             compute=experiment.compute,
             sums=sums.get(site),
+            canaries=arm.canaries,
         )
 
     return make

@@ -117,7 +117,11 @@ def run_one(config: dict[str, Any]) -> int:
     from simulations.progress import LiveProgress, final_table
     from simulations.simulate import simulate
     from tacit.configuration import read_settings
+    from tacit.errors import ExitCode
+    from tacit.runs.audited import FILE as AUDIT
+    from tacit.runs.audited import Outcome, read_audit
     from tacit.runs.directory import REPORT
+    from tacit.runs.terminal import show_stage
 
     console = Console()
     settings = read_settings(config)
@@ -125,7 +129,14 @@ def run_one(config: dict[str, Any]) -> int:
     with LiveProgress(console) as progress:
         results, path = simulate(settings, config, progress, reach)
     final_table(results, (path / REPORT).resolve(), console)
-    return 0
+    audit = read_audit(path / AUDIT) if settings.audit else None
+    if audit is None:
+        return 0
+    console.print()
+    for stage in audit.stages:
+        if stage.findings:
+            show_stage(console, stage)
+    return ExitCode.CONTRADICTED if audit.outcome is Outcome.CONTRADICTED else ExitCode.DONE
 
 
 def _reach(settings: "Settings", config: dict[str, Any]) -> "Reach":

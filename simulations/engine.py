@@ -9,7 +9,17 @@ from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 
 from client.app import FAULTS, guarded
 from client.arrived import Arrays, Arrived, arrived
-from client.site import Admitted, Site, admit, learn, leaving, release, settle, task_of
+from client.site import (
+    Admitted,
+    Site,
+    admit,
+    canaries_of,
+    learn,
+    leaving,
+    release,
+    settle,
+    task_of,
+)
 from simulations.grid import Engine
 from simulations.learners import Learner
 from tacit.models.trainable import Weights
@@ -74,7 +84,8 @@ class CohortEngine:
             return []
         begun = [0] * len(work)
         try:
-            return self._learner.learn([task_of(*each) for each in work], begun)
+            tasks = [task_of(*each, canaries_of(*each)) for each in work]
+            return self._learner.learn(tasks, begun)
         except (KeyboardInterrupt, SystemExit):
             with self._together():
                 for (site, admitted), steps in zip(work, begun, strict=True):

@@ -12,6 +12,7 @@ from strategies.limits import check_run
 from tacit.domains.domain import Examples, SiteData
 from tacit.domains.partitioned import PartitionedSites
 from tacit.experiment import Prepared, prepare_model
+from tacit.learning.canaries import Canaries
 from tacit.models.trainable import Weights, load_trainable
 from tacit.plans import cohort_size, sums_securely
 from tacit.privacy_settings import AnyPrivacy, NoiseSource, NoPrivacy
@@ -45,6 +46,8 @@ class Arm:
         Public size of each.
     training, privacy
         How.
+    canaries
+        Records of an audit that takes part.
     """
 
     key: str
@@ -52,6 +55,7 @@ class Arm:
     declared_sizes: Mapping[str, int]
     training: Training
     privacy: AnyPrivacy
+    canaries: Canaries | None = None
 
 
 def prepare(

@@ -26,6 +26,8 @@ from simulations.experiment import (
 from simulations.progress import LiveProgress
 from simulations.summary import summarise
 from simulations.training import resumable, train_out
+from tacit.components import make
+from tacit.learning.canaries import Canaries
 from tacit.models.trainable import trainable_weights
 from tacit.privacy.policy import steps_of
 from tacit.privacy_settings import NoPrivacy
@@ -44,6 +46,7 @@ def simulate(
     progress: LiveProgress,
     reach: Reach = in_process,
     sites: Collection[str] | None = None,
+    canaries: Canaries | None = None,
 ) -> tuple[Results, Path]:
     """Run an experiment, new or resumed, and return its results and its directory.
 
@@ -59,6 +62,8 @@ def simulate(
         Reaches the sites of the run.
     sites
         Those of the domain's sites that take part; None for all.
+    canaries
+        Records of an audit that take part; None for those of the settings, where there are any.
 
     Raises
     ------
@@ -74,6 +79,10 @@ def simulate(
     arm = main_arm(experiment)
     run = secrets.token_hex(8)
     plan = plan_of(arm, experiment, run)
+    own_canaries: Canaries | None = make("audit", settings.audit) if settings.audit else None
+    if carried := canaries or own_canaries:
+        carried.begin(plan.sites)
+        arm = replace(arm, canaries=carried)
     start = State(0, trainable_weights(experiment.shared.module), model=experiment.model_sha256)
     # Each site keeps its last reply, beside the checkpoint and the final weights.
     size = sum(array.nbytes for array in start.weights.values())
@@ -120,6 +129,8 @@ def simulate(
             path,
         )
         write(results, path / directory.RESULTS)
+        if own_canaries is not None:
+            own_canaries.conclude(path)
         write_report(path)
     return results, path
 

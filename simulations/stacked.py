@@ -164,4 +164,5 @@ def _member(task: Task) -> Member:
         task.plan,
         task.streams(task.round, "coins"),
         task.streams(task.round, "noise") if task.plan.clips_examples else None,
+        task.canaries,
     )

@@ -46,6 +46,9 @@ def _with_components(mapping: Mapping[str, Any]) -> dict[str, Any]:
     found = {**mapping}
     for group in ("domain", "strategy"):
         found[group] = _component(mapping.get(group))
+    audit = mapping.get("audit")
+    if isinstance(audit, Mapping):
+        found["audit"] = _component(audit) if audit.get("_target_") else None
     model = mapping.get("model")
     if isinstance(model, Mapping):
         found["model"] = {**model, "architecture": _component(model.get("architecture"))}

@@ -15,7 +15,14 @@ from tacit.learning.plan import LocalOptimizer
 from tacit.models.pretraining import Pretraining
 from tacit.models.trainable import Train
 from tacit.privacy.events import Unit
-from tacit.privacy_settings import Positive, Privacy, RecordPrivacy, Seed
+from tacit.privacy_settings import (
+    NoPrivacy,
+    Positive,
+    Privacy,
+    RecordPrivacy,
+    Seed,
+    protected,
+)
 
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -264,6 +271,8 @@ class Settings:
         Folder for pretrained models and calibrated noise; None for the user's cache folder.
     secure_aggregation
         Whether only sums are seen.
+    audit
+        What attacks a simulated run while it trains; None for nothing.
     """
 
     name: str
@@ -280,6 +289,7 @@ class Settings:
     compare: bool = False
     cache: str | None = None
     run: RunSettings = field(default_factory=RunSettings)
+    audit: Component | None = None
 
     def __post_init__(self) -> None:
         if not self.availability.perfect and self.training.min_replies == "all":
@@ -287,8 +297,25 @@ class Settings:
                 "training.min_replies=all: with availability.dropout or availability.deadline some "
                 "replies are missing: set the fewest with which a round counts"
             )
+        if self.audit is not None:
+            self._check_audit(self.audit)
         if isinstance(self.privacy, RecordPrivacy) and self.privacy.unit is not Unit.RECORD:
             raise ValueError(
                 f"privacy.unit={self.privacy.unit.value} needs a domain whose rows name a person, "
                 "and training that clips per person; there is none yet: use privacy.unit=record"
+            )
+
+    def _check_audit(self, audit: Component) -> None:
+        """Refuse canaries where no record's presence is hidden, or no one place hears them."""
+        if protected(self.privacy)[0] is Unit.CLIENT or isinstance(self.privacy, NoPrivacy):
+            raise ValueError(
+                f"audit={audit.name} with privacy={self.privacy.kind}: its canaries are "
+                "records whose presence is hidden: use privacy=record or privacy=shared_noise; "
+                "tacit-audit has canary clients"
+            )
+        if self.engine.kind is EngineKind.RAY or self.engine.workers > 1:
+            raise ValueError(
+                f"audit={audit.name} with engine={self.engine.kind.value} and "
+                f"engine.workers={self.engine.workers}: canaries are heard in one process: use "
+                "engine=stacked, loop or auto with engine.workers=1"
             )

@@ -8,9 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from commands import entry
+
+# What comes first in a process imports torch, and a busy machine is no fault of the code.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,6 +36,17 @@ def data_root() -> Path:
     if not (root / "heart_disease").is_dir():
         pytest.skip(f"there is no heart_disease in {root}: set TACIT_DATA to run this test")
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Let processes that tests start be interrupted.
+
+    A shell starts what runs in its background with SIGINT ignored, and children inherit that. Code
+    between fork and exec could undo it, but gRPC starts its threads again in such a fork, and says
+    on the child's stderr what goes wrong with them.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

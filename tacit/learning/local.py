@@ -18,8 +18,14 @@ import torch
 from torch import nn
 
 from tacit.domains.domain import Examples
+from tacit.learning.canaries import CanaryRound, clipped_sums
 from tacit.learning.optimizer import direction
-from tacit.learning.per_example import PerExampleGradients, norms_of, usable_losses
+from tacit.learning.per_example import (
+    PerExampleGradients,
+    clip_factors,
+    norms_of,
+    usable_losses,
+)
 from tacit.learning.plan import RoundPlan
 from tacit.privacy.randomness import Stream, normals_for
 
@@ -57,6 +63,7 @@ def train_round(
     layers: Stream,
     compute: Compute,
     on_step: Callable[[int], None] = lambda begun: None,
+    canaries: CanaryRound | None = None,
 ) -> None:
     """Train a model in place for one round.
 
@@ -73,6 +80,8 @@ def train_round(
         The last protects nobody.
     on_step
         Called with the number of steps begun, before each step touches data.
+    canaries
+        Records of an audit, in a private round.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     directions = [direction(plan.optimizer) for _ in parameters]
@@ -88,7 +97,12 @@ def train_round(
                 sums = plain_sum(model, features, targets, compute)
             else:
                 sums = clipped_sum(model, features, targets, plan.clipping_norm, compute)
-                _add_noise(sums, noise, plan.noise_multiplier * plan.clipping_norm)
+                deviation = plan.noise_multiplier * plan.clipping_norm
+                _add_noise(sums, noise, deviation)
+                if canaries is not None:
+                    (beside,) = clipped_sums([canaries], [plan])
+                    _add_noise([beside], canaries.stream, deviation)
+                    canaries.hear(beside)
             with torch.no_grad():
                 if plan.proximal_mu:
                     for parameter, origin in zip(parameters, first, strict=True):
@@ -121,10 +135,7 @@ def clipped_sum(
     with PerExampleGradients(model, compute.precision, compute.loss_scale) as per_example:
         for gradients in in_passes(per_example, features, targets, compute.microbatch):
             norms = norms_of(gradients)
-            # A norm that overflows belongs to a gradient that cannot be scaled: it becomes zero.
-            factors = torch.where(
-                torch.isfinite(norms), clipping_norm / norms.clamp(min=clipping_norm), 0
-            )
+            factors = clip_factors(norms, norms.new_tensor(clipping_norm))
             for total, gradient in zip(sums, gradients, strict=True):
                 total += torch.einsum("n,n...->...", factors, gradient)
     return sums

@@ -87,6 +87,21 @@ def norms_of(gradients: list[torch.Tensor]) -> torch.Tensor:
     return squares.sqrt().float()
 
 
+def clip_factors(norms: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
+    """Return by what gradients are multiplied so that no norm exceeds its bound.
+
+    A norm that overflows belongs to a gradient that cannot be scaled: it becomes zero.
+
+    Parameters
+    ----------
+    norms
+        Of any shape.
+    bounds
+        C, of a shape that goes with it.
+    """
+    return torch.where(torch.isfinite(norms), bounds / norms.maximum(bounds), 0)
+
+
 class PerExampleGradients:
     """Per-example gradients of the loss.
 

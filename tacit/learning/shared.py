@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tacit.domains.domain import Examples
+from tacit.learning.canaries import CanaryRound
 from tacit.learning.local import Compute, in_passes, random_layers
 from tacit.learning.per_example import PerExampleGradients
 from tacit.learning.plan import Part, RoundPlan, Share
+from tacit.privacy.grid import Grid
 from tacit.privacy.randomness import Stream
 from tacit.privacy.skellam import skellam
 
@@ -31,6 +33,7 @@ def noised_sum(
     layers: Stream,
     compute: Compute,
     on_step: Callable[[int], None] = lambda begun: None,
+    canaries: CanaryRound | None = None,
 ) -> NDArray[Any]:
     """Return Σ of round(weight ÷ divisor × clipped gradient) over sampled rows, plus noise.
 
@@ -52,6 +55,8 @@ def noised_sum(
         Where and how.
     on_step
         Called with 1 before data are touched.
+    canaries
+        Records of an audit.
 
     Returns
     -------
@@ -73,5 +78,12 @@ def noised_sum(
         for gradients in in_passes(per_example, features, targets, most):
             rows = torch.cat([gradient.flatten(1) for gradient in gradients], 1).double()
             total += grid.rounded(rows * factor, plan.unit_norm, rounding).sum(0)
-    noised = grid.clamped(total) + skellam(noise, share.variance, grid.dimension)
-    return grid.residues(noised)
+    if canaries is not None:
+        beside = canaries.rounded_sum(plan, grid)
+        canaries.hear(grid.values(_noised(beside, grid, share, canaries.stream)))
+    return _noised(total, grid, share, noise)
+
+
+def _noised(total: torch.Tensor, grid: Grid, share: Share, noise: Stream) -> NDArray[Any]:
+    """Add the site's share of the noise, and write what comes out as residues."""
+    return grid.residues(grid.clamped(total) + skellam(noise, share.variance, len(total)))

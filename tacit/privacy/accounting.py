@@ -50,7 +50,7 @@ _WIDEST_GRID = 1e-2
 _MOST_POINTS = 2**17
 """One step's loss takes about this many grid points at most: a second, tens of megabytes."""
 
-_ROUNDING_PER_STEP = 2.0**-52
+ROUNDING_PER_STEP = 2.0**-52
 """δ kept back for rounding in the Fourier transform: each composed step moves δ by up to 2.3e-17
 (measured against exact Gaussians up to 10⁵ steps; at δ = 1e-12 and 10⁴ steps, ε came out 0.3 % too
 small). Ten times that is kept."""
@@ -112,10 +112,10 @@ def epsilon(
 @lru_cache(maxsize=1024)
 def _epsilon(events: tuple[Event, ...], delta: float, accountant: Accountant) -> float:
     """Compute ε once for all sites that have spent the same."""
-    relation = _only_relation(events)
+    relation = only_relation(events)
     if any(isinstance(event, ExactRelease) for event in events):
         return math.inf
-    steps, skellam = _merged(events), _skellam(events)
+    steps, skellam = merged(events), _skellam(events)
     if not steps and not skellam:
         return 0.0
     if any(sigma < _LEAST_NOISE for sigma, _ in steps):
@@ -123,16 +123,15 @@ def _epsilon(events: tuple[Event, ...], delta: float, accountant: Accountant) ->
     if skellam:
         from tacit.privacy.accounting_skellam import ORDERS, skellam_epsilon
 
-        gaussian = sum(n * _one_step_rdp(*key, relation, ORDERS) for key, n in steps.items())
-        return skellam_epsilon(skellam, delta, beside=gaussian)
-    if accountant is Accountant.PLD and _all_full_batch(steps):
-        return _gaussian_epsilon(_one_gaussian(steps), delta)
+        return skellam_epsilon(skellam, delta, beside=rdp_curve(steps, relation, ORDERS))
+    if accountant is Accountant.PLD and all_full_batch(steps):
+        return _gaussian_epsilon(one_gaussian(steps), delta)
     bound = _rdp_epsilon(steps, delta, relation)
     if accountant is Accountant.RDP or bound > HOPELESS_EPSILON:
         return bound
     if accountant is Accountant.PRV:
         return _prv_epsilon(steps, delta)
-    usable = delta - sum(steps.values()) * _ROUNDING_PER_STEP
+    usable = delta - sum(steps.values()) * ROUNDING_PER_STEP
     if usable < delta / 2:
         return bound
     # Both are upper bounds. At ε of 1e-5 the grid's rounding can make PLD the looser one.
@@ -196,8 +195,8 @@ def renyi_divergence(events: Iterable[Event], order: int) -> float:
         The events differ in unit or relation.
     """
     events = tuple(events)
-    relation = _only_relation(events)
-    steps = _merged(events)
+    relation = only_relation(events)
+    steps = merged(events)
     exact = any(isinstance(event, ExactRelease) for event in events)
     if exact or any(sigma < _LEAST_NOISE for sigma, _ in steps):
         return math.inf
@@ -208,7 +207,7 @@ def renyi_divergence(events: Iterable[Event], order: int) -> float:
     return math.fsum((*gaussian, *_skellam_divergences(_skellam(events), order)))
 
 
-def _only_relation(events: Sequence[Event]) -> Relation:
+def only_relation(events: Sequence[Event]) -> Relation:
     """Return the relation of all events; ε of different units or relations cannot be added."""
     for name in ("unit", "relation"):
         found = sorted({str(getattr(event, name)) for event in events})
@@ -220,7 +219,8 @@ def _only_relation(events: Sequence[Event]) -> Relation:
     return events[0].relation if events else Relation.ADD_OR_REMOVE_ONE
 
 
-def _merged(events: Iterable[Event]) -> Steps:
+def merged(events: Iterable[Event]) -> Steps:
+    """Add up the Gaussian steps of one noise and one rate."""
     steps: dict[tuple[float, float], int] = {}
     for event in events:
         if isinstance(event, GaussianSteps) and event.steps:
@@ -241,11 +241,12 @@ def _skellam_divergences(events: Sequence[SkellamSteps], order: int) -> list[flo
     return [event.steps * float(divergences(event, (order,))[0]) for event in events]
 
 
-def _all_full_batch(steps: Steps) -> bool:
+def all_full_batch(steps: Steps) -> bool:
+    """Tell whether nothing was sampled."""
     return all(rate == 1 for _, rate in steps)
 
 
-def _one_gaussian(steps: Steps) -> float:
+def one_gaussian(steps: Steps) -> float:
     """Return the noise multiplier of the one Gaussian that all full-batch steps amount to.
 
     Gaussians compose by adding 1/σ² (Dong, Roth and Su 2019, arXiv 1905.02383, corollary 3.3).
@@ -261,9 +262,20 @@ def _gaussian_epsilon(sigma: float, delta: float) -> float:
 
 
 def _pld_epsilon(steps: Steps, delta: float, relation: Relation) -> float:
+    return float(gaussian_loss(steps, relation).get_epsilon_for_delta(delta))
+
+
+def gaussian_loss(steps: Steps, relation: Relation) -> Any:
+    """Return the privacy loss distribution of steps, as `dp_accounting` has it."""
+    return _composed(tuple(steps.items()), relation)
+
+
+@lru_cache(maxsize=8)
+def _composed(items: tuple[tuple[tuple[float, float], int], ...], relation: Relation) -> Any:
+    steps = dict(items)
     sampled = {key: n for key, n in steps.items() if key[1] < 1}
     if len(sampled) < len(steps):
-        sampled[_one_gaussian(steps), 1.0] = 1
+        sampled[one_gaussian(steps), 1.0] = 1
     grid = _grid(sampled)
     first, *others = (
         _one_step_pld(sigma, rate, grid, relation).self_compose(n)
@@ -271,7 +283,7 @@ def _pld_epsilon(steps: Steps, delta: float, relation: Relation) -> float:
     )
     for other in others:
         first = first.compose(other)
-    return float(first.get_epsilon_for_delta(delta))
+    return first
 
 
 @lru_cache(maxsize=8)
@@ -309,9 +321,14 @@ def _grid(steps: Steps) -> float:
 def _rdp_epsilon(steps: Steps, delta: float, relation: Relation) -> float:
     from dp_accounting import rdp
 
-    curve = sum(n * _one_step_rdp(sigma, rate, relation) for (sigma, rate), n in steps.items())
+    curve = rdp_curve(steps, relation)
     bound, _ = rdp.compute_epsilon(rdp.RdpAccountant().orders, curve, delta)
     return float(bound)
+
+
+def rdp_curve(steps: Steps, relation: Relation, orders: tuple[int, ...] | None = None) -> Any:
+    """Return the divergence of steps at each of `orders`, or at each of dp_accounting's own."""
+    return sum(n * _one_step_rdp(*key, relation, orders) for key, n in steps.items())
 
 
 @lru_cache(maxsize=64)

@@ -104,9 +104,9 @@ def skellam_epsilon(
     Returns
     -------
     float
-        By proposition 12 of Canonne, Kamath and Steinke 2020, at the best of `ORDERS`. Laws that
-        are τ away from those accounted for, in total variation, add (1 + e^ε) τ to δ: that is kept
-        back, and where it is over half of δ, at an ε above 100, the number is infinite.
+        By proposition 12 of Canonne, Kamath and Steinke 2020, at the best of `ORDERS`. What
+        `added_delta` says is kept back, and where it is over half of δ, at an ε above 100, the
+        number is infinite.
     """
     from dp_accounting import rdp
 
@@ -115,10 +115,15 @@ def skellam_epsilon(
     def bound(delta: float) -> float:
         return float(rdp.compute_epsilon(ORDERS, curve, delta)[0])
 
-    away = sum(DISTANCE * MOST_SHARES * event.dimension * event.steps for event in events)
     # Where half of δ is left, ε is at most the one at half of δ.
-    kept = (1 + math.exp(min(bound(delta / 2), 700.0))) * away
+    kept = added_delta(events, bound(delta / 2))
     return bound(delta - kept) if kept <= delta / 2 else math.inf
+
+
+def added_delta(events: Sequence[SkellamSteps], epsilon: float) -> float:
+    """Return the (1 + e^ε) τ that laws which are τ away from those accounted for add to δ."""
+    away = sum(DISTANCE * MOST_SHARES * event.dimension * event.steps for event in events)
+    return (1 + math.exp(min(epsilon, 700.0))) * away
 
 
 @lru_cache(maxsize=256)

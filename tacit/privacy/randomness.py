@@ -38,7 +38,7 @@ import json
 import math
 import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn, Self
 
 import torch
@@ -232,6 +232,10 @@ class Stream:
     def __reduce__(self) -> NoReturn:
         # The one method that pickle, copy.copy and copy.deepcopy all come to.
         raise TypeError("a random stream cannot be copied or pickled: its noise would repeat")
+
+
+Streams = Callable[[int, str], Stream]
+"""Makes the stream for a round and a purpose."""
 
 
 def normals_of(streams: Sequence[Stream], n: int) -> torch.Tensor:

@@ -8,8 +8,11 @@ from typing import Final
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from tacit.logs import one_line
 from tacit.runs.attendance import attendance, attendance_rows
+from tacit.runs.audited import Outcome, Stage
 from tacit.runs.guarantee import TEST_DATA, format_epsilon
 from tacit.runs.many import SPREAD, spread
 from tacit.runs.results import Results, Round, SiteSpending
@@ -19,6 +22,11 @@ SPENDING = ("ε", "budget", "σ", "steps")
 """Headings of what `spending_cells` returns."""
 NOTES: Final = 20
 """Notes that are printed, at most."""
+_MARKS: Final = {
+    Outcome.NOT_CONTRADICTED: ("not contradicted", "green"),
+    Outcome.CONTRADICTED: ("CONTRADICTED", "bold red"),
+    Outcome.NOT_TESTED: ("not tested", "yellow"),
+}
 
 
 def deployed_table(
@@ -118,3 +126,19 @@ def say(console: Console, text: str) -> None:
 def plainly(console: Console, text: str) -> None:
     """Print as it stands, never wrapped: a path must survive copying."""
     console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def show_stage(console: Console, stage: Stage) -> None:
+    """Print a stage of an audit: its outcome, and a line for each test."""
+    title = stage.name.replace("_", " ")
+    console.print(Text(f"{title}: ", style="bold") + Text(*_MARKS[stage.outcome]))
+    if stage.why:
+        console.print(Text(f"    {stage.why}"), soft_wrap=True)
+    for finding in stage.findings:
+        sign = Text("    ")
+        if finding.contradicted:
+            sign = Text("  ! ", style="bold red")
+        elif not finding.tested:
+            sign = Text("  ? ", style="yellow")
+        said = Text(f"{finding.test}: {one_line(finding.said)}")
+        console.print(sign + said, soft_wrap=True)

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from functools import partial
 
 import pytest
 import torch
@@ -53,7 +52,6 @@ def stopped(out, number, after, code=("-m", "simulations.pretrain")):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     said = ""
     while f"pretraining {after}/{STEPS}" not in said:

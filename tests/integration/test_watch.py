@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -72,8 +71,6 @@ def watching(address, watcher, *words, **more):
     process = subprocess.Popen(
         [PROGRAM, address, "--bundle", watcher.path, *words],
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENV} | more,
-        # A shell starts what runs in its background with SIGINT ignored, and children inherit that.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield process

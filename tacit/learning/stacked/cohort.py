@@ -1,13 +1,14 @@
 """A round of training for many sites at once: what `tacit.learning.local` does for one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import torch
 
 from tacit.domains.domain import Examples
 from tacit.errors import ConfigurationError
+from tacit.learning.canaries import CanaryRound, clipped_sums
 from tacit.learning.optimizer import direction
 from tacit.learning.plan import LocalOptimizer, RoundPlan
 from tacit.learning.stacked.gradients import Batch
@@ -44,12 +45,15 @@ class Member:
         What it computes.
     coins, noise
         Streams for its Poisson samples and its noise; without privacy there is none.
+    canaries
+        Records of an audit, in a private round.
     """
 
     size: int
     plan: RoundPlan
     coins: Stream
     noise: Stream | None
+    canaries: CanaryRound | None = None
 
 
 def train_cohort(
@@ -106,6 +110,7 @@ def train_cohort(
                 sums[name] += more
         if private:
             _add_noise(total, members, columns.deviations)
+            _hear_canaries(step, members, columns.deviations)
         turned = directions(total.div_(columns.divisors))
         rate = columns.rates * (step <= columns.steps)
         if first is not None and columns.proximal is not None:
@@ -198,6 +203,23 @@ def _add_noise(total: torch.Tensor, members: Sequence[Member], deviations: torch
         streams = [member.noise for member in members[part] if member.noise is not None]
         drawn = normals_of(streams, total.shape[1])
         total[part].addcmul_(drawn.to(total.device), deviations[part])
+
+
+def _hear_canaries(step: int, members: Sequence[Member], deviations: torch.Tensor) -> None:
+    """Do the step for the canaries of each site that has any."""
+    carried = [
+        (place, member.canaries)
+        for place, member in enumerate(members)
+        if member.canaries is not None and step <= member.plan.steps
+    ]
+    if not carried:
+        return
+    places, canaries = [place for place, _ in carried], [own for _, own in carried]
+    beside = clipped_sums(canaries, [members[place].plan for place in places])
+    noisy = [replace(members[place], noise=own.stream) for place, own in carried]
+    _add_noise(beside, noisy, deviations[places].cpu())
+    for own, sums in zip(canaries, beside, strict=True):
+        own.hear(sums)
 
 
 def _views(flat: torch.Tensor, like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tacit.learning.per_example import norms_of, usable_losses
+from tacit.learning.per_example import clip_factors, norms_of, usable_losses
 from tacit.learning.stacked.parameter import Stacked, run
 from tacit.learning.stacked.tape import Tape, Use, unscaled
 
@@ -195,8 +195,7 @@ def _factors(
             use.drop(lost)
     # The ghost trick can end a little below zero where terms cancel.
     norms = squares.clamp(min=0).sqrt().float().view(sites, -1)
-    bounds = clipping_norms.view(-1, 1)
-    return bounds / norms.maximum(bounds) * usable.view(sites, -1)
+    return clip_factors(norms, clipping_norms.view(-1, 1)) * usable.view(sites, -1)
 
 
 def _exact_squares(uses: Sequence[Use], rows: torch.Tensor) -> torch.Tensor:

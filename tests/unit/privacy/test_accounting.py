@@ -260,7 +260,7 @@ def test_cross_check_finds_events_misread(
     wrong = dict([bug(event.noise_multiplier, event.sampling_rate, event.steps)])
     theirs = prv([event], 1e-5)
     assert agree(epsilon([event], 1e-5), theirs)
-    monkeypatch.setattr(accounting, "_merged", lambda events: wrong)
+    monkeypatch.setattr(accounting, "merged", lambda events: wrong)
     assert not agree(epsilon([event], 1e-5), theirs)
 
 
@@ -286,7 +286,7 @@ def test_what_the_transform_loses_is_kept_back() -> None:
     one = accounting._one_step_pld(50.0, 1.0, accounting._grid(merged), Relation.ADD_OR_REMOVE_ONE)
     exact_epsilon = get_epsilon_gaussian(50 / math.sqrt(count), exact_delta)
     lost = exact_delta - one.self_compose(count).get_delta_for_epsilon(exact_epsilon)
-    assert lost / count < accounting._ROUNDING_PER_STEP / 5
+    assert lost / count < accounting.ROUNDING_PER_STEP / 5
 
 
 def test_delta_smaller_than_rounding_gets_the_rdp_number() -> None:
