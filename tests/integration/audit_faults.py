@@ -45,6 +45,19 @@ def noise_too_small_for_many_at_once(patch, chance):
     patch.setattr(cohort, "_add_noise", lambda t, m, d: real(t, m, less * d))
 
 
+def no_noise_at_all(patch, chance):
+    """In the engine that trains a cohort at once."""
+    import tacit.learning.stacked.cohort as cohort
+
+    patch.setattr(cohort, "_add_noise", lambda totals, members, deviations: None)
+
+
+def coordinator_noise_too_small(patch, chance):
+    """From a tenth to a fifth of it."""
+    left, real = chance.uniform(0.1, 0.2), Stream.normals
+    patch.setattr(Stream, "normals", lambda self, n: left * real(self, n))
+
+
 def no_noise_on_one_layer(patch, chance):
     """On the last tensor, or the first."""
     left_out = int(chance.integers(2)) - 1

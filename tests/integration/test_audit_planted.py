@@ -47,6 +47,14 @@ CLIENTS = (
     "training.cohort=10",
     "training.rounds=3",
 )
+SMALL = (
+    "domain=digits",
+    "domain.partition.sites=4",
+    "domain.partition.rows=20",
+    "compare=false",
+    "training.rounds=10",
+    "privacy.epsilon=0.5",
+)
 CLIENTS_IN_SHARES = (
     *CLIENTS,
     "privacy.noise=clients",
@@ -54,6 +62,7 @@ CLIENTS_IN_SHARES = (
     "secure_aggregation=required",
 )
 HONEST = {
+    "small": SMALL,
     "sampled": SAMPLED,
     "together": TOGETHER,
     "system": SYSTEM,
@@ -69,6 +78,8 @@ CODE = [
     (SAMPLED, faults.noise_too_small, "amount of noise"),
     (TOGETHER, faults.noise_too_small_for_many_at_once, "amount of noise"),
     (SHARED, faults.skellam_too_small, "amount of noise"),
+    (SMALL, faults.no_noise_at_all, membership.TEST),
+    ((*CLIENTS, "privacy.epsilon=2"), faults.coordinator_noise_too_small, canary_clients.TEST),
     (SAMPLED, faults.no_noise_on_one_layer, "noise of each tensor"),
     (SAMPLED, faults.no_clipping, "clipping of one record"),
     (SAMPLED, faults.clipping_per_batch, "clipping by itself"),
