@@ -13,7 +13,7 @@ from tacit.errors import ConfigurationError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tacit.runs.audited import Audit, Stage
+    from tacit.runs.audited import Audit
 
 USAGE = """\
 tacit-audit: attack a run, and say whether what it promises was contradicted.
@@ -22,11 +22,26 @@ tacit-audit: attack a run, and say whether what it promises was contradicted.
                              made-up records (noise, clipping, divisor, sampler); and the run once
                              more from its config.yaml, with everything that leaves written down
   tacit-audit ledger=PATH    one site's ledger: at best its arithmetic is right
+  tacit-audit target=PACKAGE.MODULE:APP target.weights=... claim.unit=... claim.KEY=VALUE ...
+                             a Flower ClientApp that is not ours: called in this process, with its
+                             claim said here
 
-It writes RUN/audit.json and a chapter of RUN/report.html, and reads nothing but what is in RUN and
-the data that RUN names. It never says what ε is: a claim is contradicted, or not contradicted by
-these tests with the power that each of them states. All tests together contradict at most 5 % of
-honest runs.
+Of a run it writes RUN/audit.json and a chapter of RUN/report.html, and reads nothing but what is in
+RUN and the data that RUN names. It never says what ε is: a claim is contradicted, or not
+contradicted by these tests with the power that each of them states. All tests together contradict
+at most 5 % of honest runs.
+
+A target (docs/audits-of-others.md has a page for it)
+  target.weights=MODULE:NAME     a function or class that gives the weights that a server sends
+  target.rows=MODULE:NAME        a function that takes rows of the audit, a torch Dataset, for the
+                                 client to train on, and domain=NAME, what they look like; without
+                                 it the client keeps its own data, and less is tested
+  target.run_config.KEY=VALUE    also node_config (of the client's context) and config (of the
+                                 message)
+  claim.unit=record|client       what is protected; claim.epsilon, delta, noise_multiplier (or
+                                 'textbook'), clipping_norm, sampling_rate, steps (of a reply),
+                                 replies, learning_rate, divisor, relation, noise_by=client|server
+  out=PATH                       writes audit.json there
 
 Options
   -h, --help       this
@@ -45,13 +60,20 @@ def main() -> NoReturn:
 def _main(words: list[str]) -> int:
     if entry.answered(words, USAGE):
         return 0
-    kind, path = _what(words)
+    target = any(word.startswith(("target=", "target.", "claim.")) for word in words)
     from rich.console import Console
 
     console = Console()
-    audit = _audited(kind, path, console)
+    audit = _audited_target(words, console) if target else _audited(*_what(words), console)
     _verdict(console, audit)
     return audit.exit_code
+
+
+def _audited_target(words: list[str], console: "Console") -> "Audit":
+    from audits.target_audit import audit_target
+    from tacit.runs.terminal import show_stage
+
+    return audit_target(words, console, lambda stage: show_stage(console, stage))
 
 
 def _what(words: list[str]) -> tuple[str, Path]:
@@ -62,10 +84,12 @@ def _what(words: list[str]) -> tuple[str, Path]:
             from commands.options import nearest
 
             raise ConfigurationError(
-                f"{key}: there is no such key; {nearest(key, ('run', 'ledger'))}"
+                f"{key}: there is no such key; {nearest(key, ('run', 'ledger', 'target'))}"
             )
     if len(found) != 1 or not found[0][2]:
-        raise ConfigurationError("say what to audit: tacit-audit run=RUN, or ledger=PATH")
+        raise ConfigurationError(
+            "say what to audit: tacit-audit run=RUN, ledger=PATH, or target=PACKAGE.MODULE:APP"
+        )
     key, _, value = found[0]
     return key, Path(value)
 
@@ -74,42 +98,17 @@ def _audited(kind: str, path: Path, console: "Console") -> "Audit":
     from audits.audit import audit_ledger_file, audit_run
     from tacit.runs.audited import FILE
     from tacit.runs.report import write_report
+    from tacit.runs.terminal import show_stage
 
     if kind == "ledger":
         audit = audit_ledger_file(path)
         for stage in audit.stages:
-            _show(console, stage)
+            show_stage(console, stage)
         return audit
-    audit = audit_run(path, console, lambda stage: _show(console, stage))
+    audit = audit_run(path, console, lambda stage: show_stage(console, stage))
     audit.write(path / FILE)
     write_report(path)
     return audit
-
-
-def _show(console: "Console", stage: "Stage") -> None:
-    """Print a stage: its outcome, and a line for each test."""
-    from rich.text import Text
-
-    from tacit.logs import one_line
-    from tacit.runs.audited import Outcome
-
-    mark = {
-        Outcome.NOT_CONTRADICTED: ("not contradicted", "green"),
-        Outcome.CONTRADICTED: ("CONTRADICTED", "bold red"),
-        Outcome.NOT_TESTED: ("not tested", "yellow"),
-    }[stage.outcome]
-    title = stage.name.replace("_", " ")
-    console.print(Text(f"{title}: ", style="bold") + Text(*mark))
-    if stage.why:
-        console.print(Text(f"    {stage.why}"), soft_wrap=True)
-    for finding in stage.findings:
-        sign = Text("    ")
-        if finding.contradicted:
-            sign = Text("  ! ", style="bold red")
-        elif not finding.tested:
-            sign = Text("  ? ", style="yellow")
-        said = Text(f"{finding.test}: {one_line(finding.said)}")
-        console.print(sign + said, soft_wrap=True)
 
 
 def _verdict(console: "Console", audit: "Audit") -> None:
@@ -118,7 +117,7 @@ def _verdict(console: "Console", audit: "Audit") -> None:
     outcome = audit.outcome
     console.print()
     if outcome is Outcome.CONTRADICTED:
-        console.print("Contradicted: the run did not do what it says. See the lines with '!'.")
+        console.print("Contradicted: it does not do what it says. See the lines with '!'.")
     elif outcome is Outcome.NOT_CONTRADICTED:
         console.print("Not contradicted by these tests, each with the power that it states.")
     else:

@@ -24,6 +24,11 @@ CLIENT_BOUND: Final = 0.003
 MASKS: Final = 1e-6
 """Needs next to no luck: what is not masked is as near to zero by chance in no number of runs."""
 
+TARGET_EPSILON: Final = 0.003
+TARGET_CLIPPING: Final = 0.005
+TARGET_DIVISOR: Final = 0.005
+TARGET_ENTRIES: Final = 0.005
+
 ALL: Final = (
     NOISE_AMOUNT,
     NOISE_OF_EACH_TENSOR,
@@ -39,3 +44,18 @@ ALL: Final = (
     CLIENT_BOUND,
     MASKS,
 )
+"""Of the audit of a run."""
+
+OF_A_TARGET: Final = (
+    NOISE_AMOUNT,
+    NOISE_OF_EACH_TENSOR,
+    NOISE_BETWEEN_COORDINATES,
+    NOISE_BETWEEN_RELEASES,
+    SAMPLED_RATE,
+    SAMPLED_SPREAD,
+    TARGET_EPSILON,
+    TARGET_CLIPPING,
+    TARGET_DIVISOR,
+    TARGET_ENTRIES,
+)
+"""Of the audit of a client that is not ours."""

@@ -16,7 +16,7 @@ def call(words, capsys):
 def test_help_teaches_what_to_type(capsys):
     code, said = call(["--help"], capsys)
     assert code == 0
-    for words in ("run=RUN", "ledger=PATH", "at most 5 %", "4 not tested"):
+    for words in ("run=RUN", "ledger=PATH", "target.rows=", "at most 5 %", "4 not tested"):
         assert words in said.out
 
 
