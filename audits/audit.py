@@ -6,13 +6,16 @@ from typing import Final
 
 from rich.console import Console
 
+from audits.canary_clients import CanaryClients
 from audits.case import Case
 from audits.ledgers import audit_ledger, audit_ledgers
 from audits.masks import masks
+from audits.membership import Membership
 from audits.probes import Probes
 from audits.releases import audit_releases
 from audits.server_view import ServerView
 from audits.stranger import Stranger, read_stranger
+from tacit.privacy.events import Unit
 from tacit.runs.audited import Audit, Stage, StageName
 from tacit.settings import EngineKind
 
@@ -93,6 +96,30 @@ def _releases(case: Case) -> Stage:
     return audit_releases(case.stranger, case.again)
 
 
+def _model(case: Case) -> Stage:
+    why, privacy = _not_here(case.stranger), case.stranger.results.privacy
+    if why or privacy is None:
+        return Stage(StageName.MODEL, why=why)
+    claimed = privacy.guarantees[0]
+    if claimed.unit is Unit.CLIENT:
+        why = "the unit is a client, of whom canary clients tell; canaries here are records"
+        return Stage(StageName.MODEL, why=why)
+    with case.console.status("training with canaries among the rows"):
+        return Stage(StageName.MODEL, tuple(Membership(claimed, case.bench).findings()))
+
+
+def _clients(case: Case) -> Stage:
+    why, privacy = _not_here(case.stranger), case.stranger.results.privacy
+    if why or privacy is None:
+        return Stage(StageName.CLIENTS, why=why)
+    claimed = privacy.guarantees[0]
+    if claimed.unit is not Unit.CLIENT:
+        why = f"the unit is a {claimed.unit}: that one took part is not hidden"
+        return Stage(StageName.CLIENTS, why=why)
+    with case.console.status("summing the updates of canary clients"):
+        return Stage(StageName.CLIENTS, tuple(CanaryClients(claimed, case.bench).findings()))
+
+
 def _not_here(stranger: Stranger) -> str:
     if not stranger.results.simulation:
         return DEPLOYED
@@ -108,9 +135,9 @@ def _not_heard(stranger: Stranger) -> str:
 STAGES: Final[Mapping[StageName, Callable[[Case], Stage] | None]] = {
     StageName.LEDGER: _ledger,
     StageName.MECHANISM: _mechanism,
-    StageName.MODEL: None,
+    StageName.MODEL: _model,
     StageName.SEEN: _seen,
-    StageName.CLIENTS: None,
+    StageName.CLIENTS: _clients,
     StageName.RELEASES: _releases,
 }
 """What does each stage, in their order; None where nothing does yet."""
