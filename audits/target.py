@@ -1,7 +1,6 @@
 """A Flower ClientApp that is not ours: found, given its data, and called with messages.
 
-What is asked of it is in ``docs/audits-of-others.md``. Its code runs in this process, with the
-rights of whoever audits it.
+What is asked of it is in ``docs/audits-of-others.md``. Its code runs in this process.
 """
 
 import io

@@ -5,8 +5,8 @@ from typing import Final
 
 from rich.console import Console
 
-from audits.target import Target
-from audits.target_claims import arithmetic
+from audits.target import Target, TargetError
+from audits.target_claims import Claim, arithmetic
 from audits.target_probes import TargetProbes
 from audits.target_releases import releases
 from audits.target_rows import MadeUp
@@ -59,9 +59,16 @@ def audit_target(
     for name in (StageName.MODEL, StageName.SEEN, StageName.CLIENTS):
         done(Stage(name, why=ONE_MESSAGE))
     with console.status("comparing what it sends"):
-        left = tuple(releases(target, said.claim, made_up))
-    done(Stage(StageName.RELEASES, left))
+        done(_left(target, said.claim, made_up))
     audit = Audit(said.app, tuple(stages))
     if said.out is not None:
         audit.write(said.out)
     return audit
+
+
+def _left(target: Target, claim: Claim, made_up: MadeUp | None) -> Stage:
+    try:
+        return Stage(StageName.RELEASES, tuple(releases(target, claim, made_up)))
+    except TargetError as error:
+        # What was found before is not lost for it.
+        return Stage(StageName.RELEASES, why=str(error))
