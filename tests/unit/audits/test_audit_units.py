@@ -16,7 +16,7 @@ from tacit.runs.audited import Outcome
     [(_model, Unit.CLIENT, "canaries here are records"), (_clients, Unit.RECORD, "a record")],
 )
 def test_a_stage_for_another_unit_is_not_tested_and_says_why(stage, unit, why):
-    guarantee, _ = claimed("training.rounds=1")
+    guarantee, _ = claimed("domain=digits", "training.rounds=1")
     privacy = SimpleNamespace(guarantees=(replace(guarantee, unit=unit),))
     results = SimpleNamespace(simulation=True, privacy=privacy)
     made = stage(SimpleNamespace(stranger=SimpleNamespace(results=results)))
