@@ -1,7 +1,7 @@
 """Flower clients that do what they claim: DP-SGD with Poisson sampling, and noised updates.
 
 `app` takes one step a message; `whole_app` clips and noises the whole update. Noise and coins are
-from generators that the operating system seeds, divisor and count are constants, and what is not a
+from a generator that the operating system seeds, divisor and count are constants, and what is not a
 number counts as nothing.
 """
 
@@ -17,6 +17,7 @@ CLIP, SIGMA, RATE, DIVISOR, LR = 1.0, 1.0, 0.1, 16, 0.5
 app = ClientApp()
 whole_app = ClientApp()
 given = None
+chance = np.random.default_rng()
 
 
 def use_rows(rows):
@@ -32,8 +33,7 @@ def net():
 
 def batch(rows):
     """One batch of Poisson sampling, as a DataLoader's list of batches."""
-    coins = np.random.default_rng()
-    chosen = np.flatnonzero(coins.random(len(rows)) < RATE).tolist()
+    chosen = np.flatnonzero(chance.random(len(rows)) < RATE).tolist()
     (drawn,) = DataLoader(rows, batch_sampler=[chosen], collate_fn=list)
     return drawn
 
@@ -45,7 +45,7 @@ def clipped(vectors):
 
 
 def noise(size):
-    return torch.tensor(np.random.default_rng().normal(size=size) * SIGMA * CLIP)
+    return torch.tensor(chance.normal(size=size) * SIGMA * CLIP)
 
 
 def gradients(weights, drawn):
