@@ -16,7 +16,8 @@ from audits.releases import audit_releases
 from audits.server_view import ServerView
 from audits.stranger import Stranger, read_stranger
 from tacit.privacy.events import Unit
-from tacit.runs.audited import Audit, Stage, StageName
+from tacit.privacy_settings import protected
+from tacit.runs.audited import Audit, Finding, Stage, StageName
 from tacit.settings import EngineKind
 
 NO_CLAIM: Final = "the run claims no privacy"
@@ -76,7 +77,18 @@ def _mechanism(case: Case) -> Stage:
     if why:
         return Stage(StageName.MECHANISM, why=why)
     with case.console.status("probing the run's own step function"):
-        return Stage(StageName.MECHANISM, tuple(Probes(case.stranger, case.bench).findings()))
+        probed = list(Probes(case.stranger, case.bench).findings())
+    return Stage(StageName.MECHANISM, (*probed, *_canaries(case)))
+
+
+def _canaries(case: Case) -> list[Finding]:
+    """What canary records heard in the run, made again with them."""
+    if protected(case.stranger.settings.privacy)[0] is Unit.CLIENT:
+        return []
+    if why := case.stranger.without_canaries:
+        return [Finding("canaries in the run", why, tested=False)]
+    canaries = case.again.canaries
+    return canaries.findings(case.again.stranger) if canaries else []
 
 
 def _seen(case: Case) -> Stage:

@@ -7,6 +7,7 @@ them says what Îµ is. Formulas are those of the papers named at each function; Î
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from tacit.errors import ConfigurationError
@@ -20,6 +21,7 @@ TradeOff = Callable[[float], float]
 """The inverse of a trade-off function f: from a false positive rate's complement to the other."""
 
 
+@lru_cache(maxsize=4096)
 def clopper_pearson(successes: int, trials: int, confidence: float) -> tuple[float, float]:
     """Return an interval that a binomial probability lies in.
 

@@ -176,7 +176,7 @@ def _gradients_of(model: nn.Module) -> Any:
 
 
 def _flat(parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    return torch.cat([part.flatten(1) for part in parts.values()], 1)
+    return torch.cat([part.reshape(len(part), -1) for part in parts.values()], 1)
 
 
 def _device(model: nn.Module) -> torch.device:

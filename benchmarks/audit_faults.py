@@ -6,6 +6,7 @@ The run and its audit both happen with it in place, as with code that has the fa
 
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 
@@ -314,6 +315,6 @@ def skellam_too_small(patch, chance):
     patch.setattr(shared, "skellam", lambda noise, v, n: real(noise, less * v, n))
 
 
-def seeds(fault, seed):
+def seeds(fault: Callable[..., None], seed: int) -> np.random.Generator:
     """Give the generator of a fault's size."""
     return np.random.default_rng([seed, len(fault.__name__), *fault.__name__.encode()])
