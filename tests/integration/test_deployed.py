@@ -110,6 +110,7 @@ def test_a_site_and_the_coordinator_are_killed_and_the_run_ends_with_the_same_we
     assert results(run.run_dir)["weights_sha256"] == simulated
 
 
+@pytest.mark.slow
 def test_a_site_that_spends_less_gets_more_noise_and_one_that_refuses_is_left_out(deployed):
     run = deployed((*SITES, "screening"))
     run.edit("county", limits={"epsilon_per_run": 0.5})
@@ -148,6 +149,7 @@ def test_sigterm_ends_both_within_seconds_and_the_same_command_goes_on(deployed,
     assert results(run.run_dir)["weights_sha256"] == simulated
 
 
+@pytest.mark.slow
 def test_a_run_that_is_called_off_frees_what_sites_kept_for_it(deployed):
     run = deployed()
     run.start_server(*WORDS, "training.rounds=200")

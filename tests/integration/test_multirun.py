@@ -145,6 +145,7 @@ def own(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_jobs_share_a_process_and_what_they_load(own: Path, process):
     words = ["domain=wards", "--config-dir", own / "own"]
     ended = process(

@@ -73,6 +73,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         pytest.skip("TACIT_DATA has no heart_disease: its README commands were left out")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
     assert "make picture" in COMMANDS

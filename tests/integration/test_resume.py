@@ -75,6 +75,7 @@ def test_kill_and_resume_end_with_the_same_bits(tmp_path, whole):
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_kill_and_resume_with_noise_of_the_system(tmp_path, resume):
     path = tmp_path / "run"
     process = begin(path, SYSTEM)
@@ -163,6 +164,7 @@ def test_a_disk_without_room_is_refused_at_once(small_disk, tmp_path):
     assert [entry.name for entry in (seen / "run").iterdir()] == [".lock"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up(small_disk, tmp_path, whole):
     seen, enter = small_disk("72m")
     process = start([*words(tmp_path / "run", ROUNDS), STEPS], "/", enter)

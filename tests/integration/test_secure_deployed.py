@@ -94,6 +94,7 @@ def test_four_sites_are_summed_by_default_and_end_with_the_weights_of_the_simula
         assert run.log(site).count("the secure sum is opened with this site's help") == 4
 
 
+@pytest.mark.slow
 def test_noise_in_shares_is_deployed_without_a_site_that_pays_too_much_alone(
     deployed, tmp_path, monkeypatch
 ):
@@ -208,6 +209,7 @@ def test_whole_clients_are_deployed(deployed, tmp_path, noise):
     assert same == (noise == "clients")
 
 
+@pytest.mark.slow
 def test_without_a_secure_sum_the_report_says_what_the_coordinator_sees(deployed):
     """A site is in such a run when its officer says so: with four in the roster, not otherwise."""
     run = deployed(ROUNDS, "secure_aggregation=off", "training.min_replies=2")

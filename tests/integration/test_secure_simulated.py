@@ -48,7 +48,14 @@ def seen(tmp_path_factory):
     return digest(path)
 
 
-@pytest.mark.parametrize("more", ["engine=stacked", "engine=loop", "engine.workers=2"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        "engine=stacked",
+        "engine=loop",
+        pytest.param("engine.workers=2", marks=pytest.mark.slow),
+    ],
+)
 def test_masks_change_no_bit_of_a_sum(simulated, tmp_path, seen, more):
     assert simulated(tmp_path / "run", *SHARED, REQUIRED, more)[0] == ExitCode.DONE
     assert digest(tmp_path / "run") == seen

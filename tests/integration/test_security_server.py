@@ -77,6 +77,7 @@ def ended(tmp_path_factory):
         yield running, history, peaks[-1] - peaks[0]
 
 
+@pytest.mark.slow
 def test_the_run_goes_on_without_it_and_with_it_when_it_is_honest(ended):
     _, history, _ = ended
     assert history[0]["replied"] == ["referral"]

@@ -85,6 +85,7 @@ def test_a_request_counts_once_and_as_it_was_signed(served, tmp_path):
     assert client.post(PULL, content=asked, headers=headers).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_reply_without_end_is_cut_and_the_round_goes_on(start):
     most = 8 << 20
     server = start("server", sites=SITES, rounds=2, most=most, timeout=60)

@@ -26,7 +26,7 @@ def alike(one, other):
     assert epsilons(one) == epsilons(other)
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "fedmedian"])
+@pytest.mark.parametrize("strategy", ["fedavg", pytest.param("fedmedian", marks=pytest.mark.slow)])
 def test_two_workers(run, tmp_path, strategy):
     """The median sees each update, the mean only the means of two parts."""
     one, two = tmp_path / "one", tmp_path / "two"
@@ -45,6 +45,7 @@ def test_chunks(run, tmp_path, whole, size):
     alike(whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_only_means_come_back(monkeypatch, run, tmp_path):
     came = []
     honest = workers.receive
@@ -87,6 +88,7 @@ def test_a_worker_that_is_gone_ends_the_run_in_words(run, resume, tmp_path, monk
     assert resume(path, "engine.workers=1") == (ExitCode.DONE, "")
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_no_process_behind(tmp_path):
     path = tmp_path / "run"
     process = start([*words(path, 500), "engine.workers=2"], tmp_path)

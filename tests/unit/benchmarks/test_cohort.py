@@ -96,6 +96,7 @@ def test_the_clock_counts_from_checkpoint_to_checkpoint_without_the_evaluation(m
     assert clock.seconds() == [2.0, 2.0]
 
 
+@pytest.mark.slow
 def test_whole_rounds_of_the_command_are_timed():
     found = ours("mlp", "privacy=none", "domain.partition.sites=4", "training.cohort=3")(2, NOWHERE)
     assert 0 < found.seconds < 5
