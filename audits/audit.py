@@ -25,7 +25,6 @@ DEPLOYED: Final = (
     "a deployed run cannot be made again: its sites' data and keys are theirs, and it carried no "
     "canaries"
 )
-NOT_YET: Final = "there is no such stage yet"
 
 OnStage = Callable[[Stage], None]
 
@@ -49,8 +48,8 @@ def audit_run(path: Path, console: Console, on_stage: OnStage = lambda stage: No
     """
     stages = []
     with Case(read_stranger(path), console) as case:
-        for name, make in STAGES.items():
-            stages.append(make(case) if make else Stage(name, why=NOT_YET))
+        for make in STAGES.values():
+            stages.append(make(case))
             on_stage(stages[-1])
     return Audit(str(path), tuple(stages))
 
@@ -144,7 +143,7 @@ def _not_heard(stranger: Stranger) -> str:
     return ""
 
 
-STAGES: Final[Mapping[StageName, Callable[[Case], Stage] | None]] = {
+STAGES: Final[Mapping[StageName, Callable[[Case], Stage]]] = {
     StageName.LEDGER: _ledger,
     StageName.MECHANISM: _mechanism,
     StageName.MODEL: _model,
@@ -152,4 +151,4 @@ STAGES: Final[Mapping[StageName, Callable[[Case], Stage] | None]] = {
     StageName.CLIENTS: _clients,
     StageName.RELEASES: _releases,
 }
-"""What does each stage, in their order; None where nothing does yet."""
+"""What does each stage, in their order."""

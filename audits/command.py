@@ -70,7 +70,7 @@ def _main(words: list[str]) -> int:
 
 
 def _audited_target(words: list[str], console: "Console") -> "Audit":
-    from audits.target_audit import audit_target
+    from audits.target.audit import audit_target
     from tacit.runs.terminal import show_stage
 
     return audit_target(words, console, lambda stage: show_stage(console, stage))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import audits.target
+import audits.target.app
 from audits.command import _main
 from tacit.errors import ExitCode
 

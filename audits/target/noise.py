@@ -13,7 +13,7 @@ from scipy.stats import chi2
 
 from audits import findings, levels
 from audits.noise import Numbers
-from audits.target_claims import Claim, epsilon_of, exceeds
+from audits.target.claims import Claim, epsilon_of, exceeds
 from tacit.runs.audited import Finding
 
 _MORE = 1e-3

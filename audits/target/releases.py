@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 
 from audits import levels
-from audits.target import Entry, Reply, Target
-from audits.target_claims import Claim, NoiseBy
-from audits.target_rows import MadeUp, alike
+from audits.target.app import Entry, Reply, Target
+from audits.target.claims import Claim, NoiseBy
+from audits.target.rows import MadeUp, alike
 from tacit.runs.audited import Finding
 
 REPLIES: Final = 9

@@ -14,12 +14,12 @@ from scipy.stats import f as f_law
 
 from audits import levels
 from audits.noise import Numbers
-from audits.target import Target, TargetError
-from audits.target_claims import Claim, NoiseBy
-from audits.target_clipping import clipping
-from audits.target_noise import amounts, contrasts, epsilon_allowed
-from audits.target_rows import MadeUp, Rows, alike
-from audits.target_sampler import sampler
+from audits.target.app import Target, TargetError
+from audits.target.claims import Claim, NoiseBy
+from audits.target.clipping import clipping
+from audits.target.noise import amounts, contrasts, epsilon_allowed
+from audits.target.rows import MadeUp, Rows, alike
+from audits.target.sampler import sampler
 from tacit.domains.domain import Examples
 from tacit.privacy.events import Unit
 from tacit.runs.audited import Finding

@@ -14,10 +14,10 @@ from scipy.stats import ncx2, norm
 
 from audits import levels
 from audits.noise import Numbers
-from audits.target import Target
-from audits.target_claims import Claim
-from audits.target_noise import contrasts
-from audits.target_rows import MadeUp, Rows, alike
+from audits.target.app import Target
+from audits.target.claims import Claim
+from audits.target.noise import contrasts
+from audits.target.rows import MadeUp, Rows, alike
 from tacit.domains.domain import Examples
 from tacit.privacy.events import Unit
 from tacit.runs.audited import Finding

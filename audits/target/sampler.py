@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 
 from audits import findings
-from audits.target import Target
-from audits.target_claims import Claim, epsilon_of
-from audits.target_rows import MadeUp, Rows, alike
+from audits.target.app import Target
+from audits.target.claims import Claim, epsilon_of
+from audits.target.rows import MadeUp, Rows, alike
 from tacit.runs.audited import Finding
 
 BATCHES: Final = 200

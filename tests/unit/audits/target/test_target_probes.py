@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from audits import levels, target_clipping, target_noise, target_probes, target_sampler
-from audits.target import Target
-from audits.target_claims import read_claim
-from audits.target_clipping import _averaged
-from audits.target_probes import TargetProbes
-from audits.target_releases import releases
-from audits.target_rows import MadeUp, Rows
-from audits.target_words import read_words
+from audits.target.app import Target
+from audits.target.claims import read_claim
+from audits.target.clipping import _averaged
+from audits.target.probes import TargetProbes
+from audits.target.releases import releases
+from audits.target.rows import MadeUp, Rows
+from audits.target.words import read_words
 
 STRANGERS = Path(__file__).parents[2] / "strangers"
 MADE_UP = MadeUp(SimpleNamespace(inputs=(36,), card=SimpleNamespace(target=None, outputs=3)))

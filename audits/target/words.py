@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from audits.target_claims import Claim, Value, read_claim
+from audits.target.claims import Claim, Value, read_claim
 from commands.options import nearest
 from tacit.errors import ConfigurationError
 

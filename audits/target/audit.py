@@ -5,12 +5,12 @@ from typing import Final
 
 from rich.console import Console
 
-from audits.target import Target, TargetError
-from audits.target_claims import Claim, arithmetic
-from audits.target_probes import TargetProbes
-from audits.target_releases import releases
-from audits.target_rows import MadeUp
-from audits.target_words import read_words
+from audits.target.app import Target, TargetError
+from audits.target.claims import Claim, arithmetic
+from audits.target.probes import TargetProbes
+from audits.target.releases import releases
+from audits.target.rows import MadeUp
+from audits.target.words import read_words
 from commands.compose import composed
 from tacit.components import make
 from tacit.configuration import read_settings
@@ -27,7 +27,7 @@ def audit_target(
     Parameters
     ----------
     words
-        Of the command line: ``audits.target_words``.
+        Of the command line: ``audits.target.words``.
     console
         Shows that it is at work.
     on_stage

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from audits.command import _main
-from audits.target import Target
-from audits.target_rows import Rows
-from audits.target_words import read_words
+from audits.target.app import Target
+from audits.target.rows import Rows
+from audits.target.words import read_words
 from commands import entry
 from tacit.domains.domain import Examples
 from tacit.errors import ExitCode

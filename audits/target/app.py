@@ -23,8 +23,8 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from audits.noise import Numbers
-from audits.target_rows import Rows
-from audits.target_words import TargetWords
+from audits.target.rows import Rows
+from audits.target.words import TargetWords
 from commands.entry import Terminated
 from simulations.flower import RUN_NUMBER, SERVER_NODE, become_server, identity_kept, name_message
 from strategies.records import numbers_of

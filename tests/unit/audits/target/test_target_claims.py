@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from audits.target_claims import arithmetic, gaussian_delta, read_claim, textbook_multiplier
+from audits.target.claims import arithmetic, gaussian_delta, read_claim, textbook_multiplier
 from tacit.errors import ConfigurationError
 
 CLIENT = {"unit": "client", "clipping_norm": 1.0, "epsilon": 1.0, "delta": 1e-5}

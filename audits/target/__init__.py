@@ -1,0 +1,1 @@
+"""Audits of Flower clients of other people, as they show from outside."""
