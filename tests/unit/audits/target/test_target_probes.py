@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from audits import levels, target_clipping, target_noise, target_probes, target_sampler
+from audits import levels
+from audits.target import clipping, noise, probes, sampler
 from audits.target.app import Target
 from audits.target.claims import read_claim
 from audits.target.clipping import _averaged
@@ -16,7 +17,7 @@ from audits.target.releases import releases
 from audits.target.rows import MadeUp, Rows
 from audits.target.words import read_words
 
-STRANGERS = Path(__file__).parents[2] / "strangers"
+STRANGERS = Path(__file__).parents[3] / "strangers"
 MADE_UP = MadeUp(SimpleNamespace(inputs=(36,), card=SimpleNamespace(target=None, outputs=3)))
 RECORD = {
     "unit": "record",
@@ -138,9 +139,9 @@ FAULTS = [
 @pytest.fixture
 def quick(monkeypatch):
     """As many replies as tests of gross faults need."""
-    monkeypatch.setattr(target_probes, "NUMBERS", 1600)
-    monkeypatch.setattr(target_clipping, "MOST", 40)
-    monkeypatch.setattr(target_sampler, "BATCHES", 50)
+    monkeypatch.setattr(probes, "NUMBERS", 1600)
+    monkeypatch.setattr(clipping, "MOST", 40)
+    monkeypatch.setattr(sampler, "BATCHES", 50)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def test_honest_noise_is_contradicted_as_rarely_as_is_said():
     for _ in range(tries):
         updates = 3 + chance.normal(scale=3.0, size=(40, 30))
         places = {"a": slice(0, 20), "b": slice(20, 30)}
-        wrong += any(f.contradicted for f in target_noise.amounts(claim, updates, 3.0, places))
+        wrong += any(f.contradicted for f in noise.amounts(claim, updates, 3.0, places))
     # A binomial of 100 at 0.023: four deviations.
     assert wrong / tries < 0.023 + 4 * np.sqrt(0.023 * 0.977 / tries)
 
@@ -240,7 +241,7 @@ def test_an_update_as_long_as_is_allowed_is_contradicted_as_rarely_as_is_said(mo
     claim, tries = read_claim(CLIENT), 150
     visible = _averaged(claim, chance.normal(size=(50, 30))).figures["visible_over_c"]
     # Found once: it takes scipy longest.
-    monkeypatch.setattr(target_clipping, "_visible", lambda per, size: visible)
+    monkeypatch.setattr(clipping, "_visible", lambda per, size: visible)
     edge = np.zeros(30)
     edge[0] = 2.0
     found = [_averaged(claim, edge + chance.normal(size=(50, 30))) for _ in range(tries)]
