@@ -20,8 +20,10 @@ _TRIES: Final = (20, 200)
 _NUMBERS: Final = 2e7
 """Numbers that are drawn for a statement of power: about a second."""
 _DRAWN_FOR_THRESHOLDS: Final = 4000
-_AWAY: Final = (0.0, 1.0, 2.0)
-"""Standard deviations of the score from its mean, at which thresholds lie."""
+_LACKS: Final = (0.0, 0.3, 0.6)
+"""Shares of the noise that are thought to be missing where thresholds are laid."""
+_AWAY: Final = 2.0
+"""Standard deviations of a score from its mean, at which a threshold lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,18 @@ def made_up(steps: Steps, count: int, random: np.random.Generator, true_noise: f
 
 
 def thresholds(steps: Steps) -> tuple[float, ...]:
-    """Return where scores are cut: around the means of both kinds under the claim."""
-    drawn = made_up(steps, _DRAWN_FOR_THRESHOLDS, np.random.default_rng(0), steps.noise)
-    return (
-        *(float(drawn.absent.mean() + away * drawn.absent.std()) for away in _AWAY),
-        *(float(drawn.present.mean() - away * drawn.present.std()) for away in _AWAY),
-    )
+    """Return where scores are cut: above most of the absent, and below most of the present.
+
+    A lack of noise moves the scores, so that cuts are laid for the claim and for less noise.
+    """
+    cuts = []
+    for lack in _LACKS:
+        drawn = made_up(
+            steps, _DRAWN_FOR_THRESHOLDS, np.random.default_rng(0), steps.noise * (1 - lack)
+        )
+        cuts.append(float(drawn.absent.mean() + _AWAY * drawn.absent.std()))
+        cuts.append(float(drawn.present.mean() - _AWAY * drawn.present.std()))
+    return tuple(cuts)
 
 
 def power(

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import torch
 
-from tacit.learning.per_example import clip_factors, norms_of
+from tacit.learning.per_example import clip_factors
 from tacit.learning.plan import RoundPlan
 from tacit.privacy.grid import Grid
 from tacit.privacy.randomness import Stream, Streams
@@ -72,10 +72,10 @@ def clipped_sums(rounds: Sequence[CanaryRound], plans: Sequence[RoundPlan]) -> t
         fp32 [m, K].
     """
     clips = torch.tensor([plan.clip for plan in plans])
-    # All of a site are alike: one gradient [1] stands for them.
-    gradients = (LOUD * clips)[:, None]
-    clipped = gradients * clip_factors(norms_of([gradients]), clips)[:, None]
-    return clipped * torch.stack([own.entered(p) for own, p in zip(rounds, plans, strict=True)])
+    # All of a site are alike, with one entry that is not zero: it stands for them, and is the norm.
+    loud = LOUD * clips
+    clipped = loud * clip_factors(loud, clips)
+    return clipped[:, None] * torch.stack([own.entered(p) for own, p in zip(rounds, plans, strict=True)])
 
 
 class Canaries(Protocol):

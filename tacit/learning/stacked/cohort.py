@@ -1,7 +1,7 @@
 """A round of training for many sites at once: what `tacit.learning.local` does for one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import torch
@@ -109,7 +109,7 @@ def train_cohort(
             for name, more in sums_of(values, part, clips).items():
                 sums[name] += more
         if private:
-            _add_noise(total, members, columns.deviations)
+            _add_noise(total, [member.noise for member in members], columns.deviations)
             _hear_canaries(step, members, columns.deviations)
         turned = directions(total.div_(columns.divisors))
         rate = columns.rates * (step <= columns.steps)
@@ -194,14 +194,16 @@ def _batch(
     return Batch(rows.features[numbers], rows.targets[numbers], present.to(device))
 
 
-def _add_noise(total: torch.Tensor, members: Sequence[Member], deviations: torch.Tensor) -> None:
+def _add_noise(
+    total: torch.Tensor, streams: Sequence[Stream | None], deviations: torch.Tensor
+) -> None:
     """Add each site's own Gaussian noise of standard deviation σC [K, 1] to its sums [K, P]."""
     # Some sites at a time: the noise of all would take as much memory as their weights.
     at_once = max(1, _NORMALS_AT_ONCE // max(1, total.shape[1]))
-    for first in range(0, len(members), at_once):
+    for first in range(0, len(streams), at_once):
         part = slice(first, first + at_once)
-        streams = [member.noise for member in members[part] if member.noise is not None]
-        drawn = normals_of(streams, total.shape[1])
+        own = [stream for stream in streams[part] if stream is not None]
+        drawn = normals_of(own, total.shape[1])
         total[part].addcmul_(drawn.to(total.device), deviations[part])
 
 
@@ -216,9 +218,8 @@ def _hear_canaries(step: int, members: Sequence[Member], deviations: torch.Tenso
         return
     places, canaries = [place for place, _ in carried], [own for _, own in carried]
     beside = clipped_sums(canaries, [members[place].plan for place in places])
-    noisy = [replace(members[place], noise=own.stream) for place, own in carried]
-    _add_noise(beside, noisy, deviations[places].cpu())
-    for own, sums in zip(canaries, beside, strict=True):
+    _add_noise(beside, [own.stream for own in canaries], deviations[places].cpu())
+    for own, sums in zip(canaries, beside.unbind(), strict=True):
         own.hear(sums)
 
 
