@@ -20,7 +20,7 @@ _TRIES: Final = (20, 200)
 _NUMBERS: Final = 2e7
 """Numbers that are drawn for a statement of power: about a second."""
 _DRAWN_FOR_THRESHOLDS: Final = 4000
-_LACKS: Final = (0.0, 0.3, 0.6)
+_LACKS: Final = (0.0, 0.3, 0.7, 0.95)
 """Shares of the noise that are thought to be missing where thresholds are laid."""
 _AWAY: Final = 2.0
 """Standard deviations of a score from its mean, at which a threshold lies."""
