@@ -8,6 +8,7 @@ from rich.console import Console
 
 from audits.canary_clients import CanaryClients
 from audits.case import Case
+from audits.coordinator import added_noise, shows_its_noise
 from audits.ledgers import audit_ledger, audit_ledgers
 from audits.masks import masks
 from audits.membership import Membership
@@ -15,6 +16,7 @@ from audits.probes import Probes
 from audits.releases import audit_releases
 from audits.server_view import ServerView
 from audits.stranger import Stranger, read_stranger
+from tacit.errors import TacitError
 from tacit.privacy.events import Unit
 from tacit.privacy_settings import protected
 from tacit.runs.audited import Audit, Finding, Stage, StageName
@@ -44,14 +46,18 @@ def audit_run(path: Path, console: Console, on_stage: OnStage = lambda stage: No
     Raises
     ------
     TacitError
-        The directory cannot be read, or the run cannot be made again.
+        The directory cannot be read.
     """
     stages = []
     with Case(read_stranger(path), console) as case:
-        for make in STAGES.values():
-            stages.append(make(case))
+        for name, make in STAGES.items():
+            try:
+                stages.append(make(case))
+            except TacitError as error:
+                # What other stages have found is not lost by it.
+                stages.append(Stage(name, why=f"it cannot be done here: {error}"))
             on_stage(stages[-1])
-    return Audit(str(path), tuple(stages))
+        return Audit(str(path), tuple(stages), case.stranger.results.weights_sha256)
 
 
 def audit_ledger_file(path: Path) -> Audit:
@@ -77,13 +83,20 @@ def _mechanism(case: Case) -> Stage:
         return Stage(StageName.MECHANISM, why=why)
     with case.console.status("probing the run's own step function"):
         probed = list(Probes(case.stranger, case.bench).findings())
-    return Stage(StageName.MECHANISM, (*probed, *_canaries(case)))
+    return Stage(StageName.MECHANISM, (*probed, *_in_the_run(case)))
 
 
-def _canaries(case: Case) -> list[Finding]:
-    """What canary records heard in the run, made again with them."""
+def _in_the_run(case: Case) -> list[Finding]:
+    """What was seen of the noise in the run, made again: by canaries, or at the coordinator."""
+    if shows_its_noise(case.stranger):
+        return added_noise(case.stranger, case.again.rounds, case.again.ended)
     if protected(case.stranger.settings.privacy)[0] is Unit.CLIENT:
         return []
+    return [*case.heard_in_the_run(), *_heard_again(case)]
+
+
+def _heard_again(case: Case) -> list[Finding]:
+    """What canary records heard in the run, made again with them."""
     if why := case.stranger.without_canaries:
         return [Finding("canaries in the run", why, tested=False)]
     canaries = case.again.canaries

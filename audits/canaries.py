@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from audits import levels
 from audits.claims import Profile, Seen, judge
-from audits.gaussian_canaries import DEFICIT, Steps, power, scores, thresholds
+from audits.gaussian_canaries import DEFICIT, Group, Steps, power, scores, thresholds
 from audits.ledgers import audit_ledgers, charged_events
 from audits.noise import most_alike, too_little, visible_deficit
 from audits.stranger import Stranger, read_stranger
@@ -99,7 +99,9 @@ class InRun:
         stages = {StageName.LEDGER: audit_ledgers(stranger)}
         stages[StageName.MECHANISM] = Stage(StageName.MECHANISM, tuple(self.findings(stranger)))
         audit = Audit(
-            str(path), tuple(stages.get(name) or Stage(name, why=AFTER) for name in StageName)
+            str(path),
+            tuple(stages.get(name) or Stage(name, why=AFTER) for name in StageName),
+            stranger.results.weights_sha256,
         )
         audit.write(path / FILE)
 
@@ -221,14 +223,14 @@ def _claim(told: Sequence[Told], spent: set[tuple[Event, ...]], delta: float) ->
         return Finding(
             "claim, by canaries in the run", f"{few} canaries of a kind are too few", tested=False
         )
-    # The site that claims most is the one whose scores reach farthest.
-    first = max(told, key=lambda own: own.claimed.epsilon)
-    cuts, largest = thresholds(first.steps), _largest(spent)
-    verdict = judge(both, cuts, largest, delta, levels.CANARY_PROFILE)
-    found, tries = power(first.steps, few, largest, levels.CANARY_PROFILE)
+    groups = [Group(own.steps, int(own.present.sum())) for own in told]
+    largest = _largest(spent)
+    verdict = judge(both, thresholds(groups), largest, delta, levels.CANARY_PROFILE)
+    found, tries = power(groups, largest, levels.CANARY_PROFILE)
     confidence = 100 * (1 - levels.CANARY_PROFILE)
     where = f"{len(both.present) + len(both.absent)} canaries at {len(told)} sites"
-    below = f"a claim below {verdict.proved:.2f}" if verdict.proved else "no other claim"
+    at = f"at δ = {delta:g}"
+    below = f"a claim below {verdict.proved:.2f} {at}" if verdict.proved else f"no claim {at}"
     said = (
         f"{where} contradict it: at ε = {verdict.broken[0]:.2f} of its profile they are told apart "
         f"better than it allows, by {verdict.broken[1]:.3f}"
@@ -242,7 +244,7 @@ def _claim(told: Sequence[Told], spent: set[tuple[Event, ...]], delta: float) ->
         said,
         verdict.broken is not None,
         {
-            "epsilon_claimed": first.claimed.epsilon,
+            "epsilon_claimed": max(own.claimed.epsilon for own in told),
             "delta": delta,
             "epsilon_proved": verdict.proved,
             "epsilon_ceiling": verdict.ceiling,
@@ -275,6 +277,26 @@ def _roc(seen: Seen, points: int = 100) -> dict[str, tuple[float, ...]]:
     }
 
 
+def _amount(told: Sequence[Told]) -> Finding:
+    """Look at how much noise each site has, which shares the level with the others."""
+    level, wrong, ratios, missing = levels.CANARY_NOISE / len(told), [], {}, 0.0
+    for own in told:
+        values = own.heard[:, ~own.present].astype(np.float64) / own.claimed.noise_multiplier
+        ratios[own.site] = float(np.sqrt(np.square(values).mean()))
+        missing = max(missing, visible_deficit(values.size, level))
+        if too_little(values, 1.0, level):
+            wrong.append(f"{own.site} ({ratios[own.site]:.3f})")
+    return Finding(
+        "noise on canaries in the run",
+        f"too little at {', '.join(wrong[:3])} of what is claimed"
+        if wrong
+        else f"enough at each of {len(told)} sites; a lack of {100 * missing:.2g} % or more at any "
+        "would be found in 99 of 100 tries",
+        bool(wrong),
+        {"ratio": min(ratios.values()), "visible_deficit": missing},
+    )
+
+
 def _noise(told: Sequence[Told]) -> list[Finding]:
     """Look at the coordinates whose canary takes no part: on them is noise and nothing else."""
     width = min(int((~own.present).sum()) for own in told)
@@ -286,15 +308,7 @@ def _noise(told: Sequence[Told]) -> list[Finding]:
             for own in told
         ]
     )
-    ratio = float(np.sqrt(np.square(rows).mean()))
-    missing = visible_deficit(rows.size, levels.CANARY_NOISE)
-    amount = Finding(
-        "noise on canaries in the run",
-        f"{ratio:.4f} of what is claimed, over {rows.size} numbers of {len(told)} sites; a lack of "
-        f"{100 * missing:.2g} % or more would be found in 99 of 100 tries",
-        too_little(rows, 1.0, levels.CANARY_NOISE),
-        {"ratio": ratio, "visible_deficit": missing},
-    )
+    amount = _amount(told)
     some = rows[np.unique(np.linspace(0, len(rows) - 1, _COMPARED).astype(int))]
     if len(some) < 2:
         return [amount]

@@ -65,37 +65,56 @@ def scores(heard: NDArray[np.floating], steps: Steps) -> Scores:
     return summed
 
 
-def made_up(steps: Steps, count: int, random: np.random.Generator, true_noise: float) -> Seen:
-    """Draw scores of `count` canaries of each kind, with noise that may differ from the claim."""
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Canaries of one mechanism: so many that take part, and as many that do not."""
+
+    steps: Steps
+    count: int
+
+
+def made_up(groups: Sequence[Group], random: np.random.Generator, lack: float) -> Seen:
+    """Draw scores of canaries, with a share of the claimed noise missing."""
+    drawn = [_drawn(group, random, lack) for group in groups]
+    return Seen(
+        np.concatenate([each.present for each in drawn]),
+        np.concatenate([each.absent for each in drawn]),
+    )
+
+
+def _drawn(group: Group, random: np.random.Generator, lack: float) -> Seen:
+    steps, count = group.steps, group.count
+    noise = steps.noise * (1 - lack)
     if steps.rate == 1:
         # Their sum is all that counts.
-        whole = random.normal(0, true_noise * np.sqrt(steps.count), (2, count))
+        whole = random.normal(0, noise * np.sqrt(steps.count), (2, count))
         whole[0] += steps.count
         present, absent = (2 * whole - steps.count) / (2 * steps.noise**2)
         return Seen(present, absent)
-    heard = random.normal(0, true_noise, (2, steps.count, count))
+    heard = random.normal(0, noise, (2, steps.count, count))
     heard[0] += random.random((steps.count, count)) < steps.rate
     return Seen(scores(heard[0], steps), scores(heard[1], steps))
 
 
-def thresholds(steps: Steps) -> tuple[float, ...]:
+def thresholds(groups: Sequence[Group]) -> tuple[float, ...]:
     """Return where scores are cut: above most of the absent, and below most of the present.
 
     A lack of noise moves the scores, so that cuts are laid for the claim and for less noise.
     """
+    whole = sum(group.count for group in groups)
+    some = [
+        Group(group.steps, -(-_DRAWN_FOR_THRESHOLDS * group.count // whole)) for group in groups
+    ]
     cuts = []
     for lack in _LACKS:
-        drawn = made_up(
-            steps, _DRAWN_FOR_THRESHOLDS, np.random.default_rng(0), steps.noise * (1 - lack)
-        )
+        drawn = made_up(some, np.random.default_rng(0), lack)
         cuts.append(float(drawn.absent.mean() + _AWAY * drawn.absent.std()))
         cuts.append(float(drawn.present.mean() - _AWAY * drawn.present.std()))
     return tuple(cuts)
 
 
 def power(
-    steps: Steps,
-    count: int,
+    groups: Sequence[Group],
     profile: Profile,
     level: float,
     deficit: float = DEFICIT,
@@ -105,10 +124,8 @@ def power(
 
     Parameters
     ----------
-    steps
-        As claimed.
-    count
-        Canaries of each kind.
+    groups
+        The canaries, as claimed.
     profile, level
         As in `judge`.
     deficit
@@ -116,13 +133,12 @@ def power(
     tries
         How many runs; None for as many as a second allows.
     """
-    numbers = 2 * count * (1 if steps.rate == 1 else steps.count)
+    numbers = sum(2 * g.count * (1 if g.steps.rate == 1 else g.steps.count) for g in groups)
     tries = tries or int(min(_TRIES[1], max(_TRIES[0], _NUMBERS // numbers)))
-    cuts, random = thresholds(steps), np.random.default_rng(1)
+    cuts, random = thresholds(groups), np.random.default_rng(1)
     known = _once(profile)
-    noise = steps.noise * (1 - deficit)
     found = sum(
-        judge(made_up(steps, count, random, noise), cuts, known, 0.0, level).broken is not None
+        judge(made_up(groups, random, deficit), cuts, known, 0.0, level).broken is not None
         for _ in range(tries)
     )
     return found, tries

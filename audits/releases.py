@@ -7,6 +7,7 @@ count, however well the rest is noised.
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 from flwr.app import MessageType
@@ -14,6 +15,7 @@ from flwr.app import MessageType
 from audits.ledgers import charged_events
 from audits.repeat import Letter, Repeated
 from audits.stranger import Stranger
+from tacit.errors import ModelError
 from tacit.messages import (
     ARRAYS,
     END,
@@ -25,8 +27,12 @@ from tacit.messages import (
     SUM,
     Limits,
 )
+from tacit.models.trainable import sha256_of
+from tacit.models.weights import load_weights
 from tacit.privacy.policy import Reason, steps_of
 from tacit.runs.audited import Finding, Stage, StageName
+from tacit.runs.directory import MODEL
+from tacit.runs.results import Round
 
 _HEAD: Final = re.compile("[0-9a-f]{64}")
 _RECEIPT: Final = frozenset({(LEDGER, "count"), (LEDGER, "head")})
@@ -62,7 +68,7 @@ def _findings(stranger: Stranger, repeated: Repeated) -> Iterator[Finding]:
         {"replies": float(len(letters))},
     )
     yield _paid(stranger, repeated)
-    yield _again(stranger, repeated)
+    yield from _again(stranger, repeated)
 
 
 def _flaws(each: Letter, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
@@ -111,12 +117,28 @@ def _paid(stranger: Stranger, repeated: Repeated) -> Finding:
     )
 
 
-def _again(stranger: Stranger, repeated: Repeated) -> Finding:
-    """Whether it was this run that was looked at."""
-    privacy = stranger.results.privacy
-    same = stranger.results.weights_sha256 == repeated.stranger.results.weights_sha256
-    if privacy is None or privacy.simulated_noise:
-        return Finding(
+def _again(stranger: Stranger, repeated: Repeated) -> Iterator[Finding]:
+    """Whether it was this run that was looked at, and whether it says of itself what is so."""
+    own, made = stranger.results, repeated.stranger.results
+    same = own.weights_sha256 == made.weights_sha256
+    if own.privacy is not None and not own.privacy.simulated_noise:
+        yield Finding(
+            "the same run",
+            "its noise is the operating system's, and yet it ends with the same weights"
+            if same
+            else "its noise is the operating system's: it cannot end with the same weights, and "
+            "whether these are its own is not seen",
+            same,
+        )
+    elif own.environment != made.environment and not same:
+        yield Finding(
+            "the same run",
+            f"it was made with {own.environment}, here is {made.environment}: weights may differ "
+            "in their last bits, and they do",
+            tested=False,
+        )
+    else:
+        yield Finding(
             "the same run",
             "made again it ends with the same weights, to the bit"
             if same
@@ -124,10 +146,38 @@ def _again(stranger: Stranger, repeated: Repeated) -> Finding:
             "data or this configuration",
             not same,
         )
+    yield _report(stranger, repeated.stranger, same_weights=same)
+
+
+def _report(own: Stranger, made: Stranger, *, same_weights: bool) -> Finding:
+    """Hold what the run's files say against those of the run that was made again."""
+    wrong = []
+    if own.results.privacy != made.results.privacy:
+        wrong.append("the guarantees of results.json")
+    if same_weights and own.results.evaluation != made.results.evaluation:
+        wrong.append("the evaluation of results.json")
+    if [_told(line) for line in own.history] != [_told(line) for line in made.history]:
+        wrong.append("rounds, replies or ε of history.jsonl")
+    if _kept(own.path) != own.results.weights_sha256:
+        wrong.append(f"the weights in {MODEL}")
     return Finding(
-        "the same run",
-        "its noise is the operating system's, and yet it ends with the same weights"
-        if same
-        else "its noise is the operating system's, so that it ends with other weights",
-        same,
+        "the report",
+        f"its files do not agree with the run made again: {', '.join(wrong)}"
+        if wrong
+        else "guarantees, rounds, replies and ε are those of the run made again, and the model is "
+        "the one that the report names",
+        bool(wrong),
     )
+
+
+def _told(line: Round) -> tuple[object, ...]:
+    """Return what of a round does not depend on the machine."""
+    return line.round, line.replied, dict(line.failed), line.epsilon
+
+
+def _kept(path: Path) -> str:
+    """Return the hash of the weights that a run left; none where its file is damaged."""
+    try:
+        return sha256_of(load_weights(path / MODEL))
+    except ModelError:
+        return ""

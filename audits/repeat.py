@@ -8,12 +8,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 from rich.console import Console
 
 from audits.canaries import InRun
+from audits.coordinator import Round, shows_its_noise
 from audits.noise import chance_of_masks
 from audits.stranger import Stranger, read_stranger
 from server.around import GridAround
@@ -22,8 +23,10 @@ from simulations.cohort import Cohort, in_process
 from simulations.experiment import Arm, Experiment
 from simulations.progress import LiveProgress
 from simulations.simulate import simulate
-from strategies.records import numbers_of
+from strategies.records import from_record, numbers_of
 from tacit.errors import WrongMessageError
+from tacit.messages import ARRAYS
+from tacit.models.trainable import Weights
 from tacit.runs.directory import CHECKPOINT, read_config
 from tacit.secagg.messages import MaskedInput, decode
 
@@ -76,12 +79,18 @@ class Repeated:
         Of the weights that train, by name.
     canaries
         What the canaries heard that it carried; None where it carried none.
+    rounds
+        What was sent and came back, where that shows the coordinator's noise.
+    ended
+        The final weights.
     """
 
     stranger: Stranger
     letters: list[Letter]
     shapes: Mapping[str, tuple[int, ...]]
     canaries: InRun | None
+    rounds: list[Round]
+    ended: Weights
 
 
 @contextmanager
@@ -94,13 +103,15 @@ def repeated(stranger: Stranger, console: Console) -> Iterator[Repeated]:
         It cannot be made again: its data are gone, say.
     """
     letters: list[Letter] = []
+    rounds: list[Round] | None = [] if shows_its_noise(stranger) else None
     claimed = stranger.results.secure_sum
     bits = claimed.bits if claimed else None
 
     @contextmanager
     def reach(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Cohort]:
         with in_process(arm, experiment, folder) as cohort:
-            yield _Listened(cohort, _Listening(cohort.grid, cohort.names, letters, bits))
+            listening = _Listening(cohort.grid, cohort.names, letters, bits, rounds)
+            yield _Listened(cohort, listening)
 
     with TemporaryDirectory(prefix="tacit-audit-") as folder:
         path = Path(folder) / "run"
@@ -113,7 +124,8 @@ def repeated(stranger: Stranger, console: Console) -> Iterator[Repeated]:
             simulate(settings, config, progress, reach, canaries=canaries)
         _, state = load_checkpoint(path / CHECKPOINT)
         shapes = {name: array.shape for name, array in state.weights.items()}
-        yield Repeated(read_stranger(path), letters, shapes, canaries)
+        again = read_stranger(path)
+        yield Repeated(again, letters, shapes, canaries, rounds or [], state.weights)
 
 
 class _Listened:
@@ -131,10 +143,16 @@ class _Listening(GridAround):
     """A grid that writes down what comes back."""
 
     def __init__(
-        self, grid: Grid, names: Mapping[int, str], letters: list[Letter], bits: int | None
+        self,
+        grid: Grid,
+        names: Mapping[int, str],
+        letters: list[Letter],
+        bits: int | None,
+        rounds: list[Round] | None,
     ) -> None:
         super().__init__(grid)
         self._bits = bits
+        self._rounds = rounds
         self._names = names
         self._letters = letters
 
@@ -144,11 +162,22 @@ class _Listening(GridAround):
         """Send messages; write down the replies."""
         sent = list(messages)
         asked = {message.metadata.dst_node_id: message.metadata.message_type for message in sent}
+        train = sent and sent[0].metadata.message_type == MessageType.TRAIN
+        start = _copied(sent[0]) if train and self._rounds is not None else None
         replies = list(super().send_and_receive(sent, timeout=timeout))
         for reply in replies:
             node = reply.metadata.src_node_id
             self._letters.append(letter(self._names[node], asked[node], reply, self._bits))
+        if start is not None and self._rounds is not None:
+            came = tuple(_copied(reply) for reply in replies if not reply.has_error())
+            self._rounds.append(Round(start, came))
         return replies
+
+
+def _copied(message: Message) -> Weights:
+    """Copy the weights of a message, which others may clear."""
+    record = from_record(message.content.array_records[ARRAYS])
+    return {name: array.copy() for name, array in record.items()}
 
 
 def letter(site: str, asked: str, reply: Message, bits: int | None = None) -> Letter:

@@ -121,6 +121,7 @@ CODE: Final = [
     Fault(SHARED, faults.skellam_too_small, "amount of noise"),
     Fault(SMALL, faults.no_noise_at_all, membership.TEST),
     Fault((*CLIENTS, "privacy.epsilon=2"), faults.coordinator_noise_too_small, canary_clients.TEST),
+    Fault(CLIENTS, faults.coordinator_noise_left_out, "noise of the coordinator in the run"),
     Fault(SAMPLED, faults.no_noise_on_one_layer, "noise of each tensor"),
     Fault(SAMPLED, faults.no_clipping, "clipping of one record"),
     Fault(SAMPLED, faults.clipping_per_batch, "clipping by itself"),

@@ -16,6 +16,7 @@ from flwr.app import ConfigRecord, MetricRecord
 
 import client.door
 import client.task
+import server.rounds
 import simulations.cohort
 import tacit.learning.local as local
 import tacit.learning.per_example as per_example
@@ -57,6 +58,16 @@ def coordinator_noise_too_small(patch, chance):
     """From a tenth to a fifth of it."""
     left, real = chance.uniform(0.1, 0.2), Stream.normals
     patch.setattr(Stream, "normals", lambda self, n: left * real(self, n))
+
+
+def coordinator_noise_left_out(patch, chance):
+    """Half of it or more, where rounds ask for it and not in what adds it."""
+    kept, real = chance.uniform(0.0, 0.5), server.rounds.noised_mean
+
+    def mean(parts, start, how, noise):
+        return real(parts, start, replace(how, noise_multiplier=kept * how.noise_multiplier), noise)
+
+    patch.setattr(server.rounds, "noised_mean", mean)
 
 
 def no_noise_on_one_layer(patch, chance):

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from audits import levels
 from audits.bounds import clopper_pearson
-from audits.gaussian_canaries import Steps, power
+from audits.gaussian_canaries import Group, Steps, power
 from benchmarks.audit_cases import (
     BY_CHANCE,
     CODE,
@@ -157,10 +157,10 @@ def honest(console: Console, runs: int, processes: int) -> dict[str, float]:
         for name, words in HONEST.items()
         for epsilon in EPSILONS
     ]
+    # No two runs share a seed: noise follows it, and alarms of like noise would come together.
     jobs = [
-        Job(name, words, 1000 + seed)
-        for seed in range(-(-runs // len(kinds)))
-        for name, words in kinds
+        Job(*kinds[number % len(kinds)], seed=1000 + number)
+        for number in range(len(kinds) * -(-runs // len(kinds)))
     ]
     done = all_done(jobs, processes)
     table = Table(title="Honest runs")
@@ -209,7 +209,7 @@ def powers(console: Console) -> dict[str, float]:
             for canaries in POWER_CANARIES:
                 steps, level = Steps(sigma, rate, count), levels.CANARY_PROFILE
                 row = [
-                    power(steps, canaries // 2, claimed, level, deficit)
+                    power([Group(steps, canaries // 2)], claimed, level, deficit)
                     for deficit in POWER_DEFICITS
                 ]
                 table.add_row(

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from server import summary
 from server.run_plan import RunPlan, State
 from simulations.comparison import Beside
@@ -59,7 +61,14 @@ def summarise(
         calibration=calibrations(predicted, data, card),
         test_records=held_out_records(data),
         site_count=len(data),
+        environment=_environment(experiment.compute.device),
     )
+
+
+def _environment(device: torch.device) -> str:
+    """Say on what the last bits of weights depend, beside configuration and data."""
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {named}"
 
 
 def mark_same_model(beside: Beside, settings: Settings) -> tuple[Comparison, ...]:

@@ -75,7 +75,8 @@ def clipped_sums(rounds: Sequence[CanaryRound], plans: Sequence[RoundPlan]) -> t
     # All of a site are alike, with one entry that is not zero: it stands for them, and is the norm.
     loud = LOUD * clips
     clipped = loud * clip_factors(loud, clips)
-    return clipped[:, None] * torch.stack([own.entered(p) for own, p in zip(rounds, plans, strict=True)])
+    entered = [own.entered(plan) for own, plan in zip(rounds, plans, strict=True)]
+    return clipped[:, None] * torch.stack(entered)
 
 
 class Canaries(Protocol):

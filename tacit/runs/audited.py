@@ -91,10 +91,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """All stages of an audit of one run or one ledger."""
+    """All stages of an audit of one run or one ledger, and the hash of the run's weights."""
 
     what: str
     stages: tuple[Stage, ...]
+    weights: str = ""
 
     @property
     def outcome(self) -> Outcome:
@@ -122,6 +123,7 @@ class Audit:
         return {
             "schema": SCHEMA,
             "what": self.what,
+            "weights_sha256": self.weights,
             "outcome": self.outcome,
             "stages": [
                 {
@@ -166,6 +168,6 @@ def read_audit(path: Path) -> Audit | None:
             )
             for stage in found["stages"]
         )
-        return Audit(str(found["what"]), stages)
+        return Audit(str(found["what"]), stages, str(found["weights_sha256"]))
     except (KeyError, TypeError, ValueError) as error:
         raise RunDirectoryError(f"{path} cannot be read: {error!r}: audit the run again") from error

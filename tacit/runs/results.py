@@ -239,6 +239,8 @@ class Results:
     """Each site's own model, by site, measured at all sites; empty where none was trained."""
     secure_sum: SecureSum | None = None
     """None where the coordinator saw what each site sent."""
+    environment: str | None = None
+    """Of a simulation: what its last bits depend on beside configuration and data."""
 
 
 @dataclass(frozen=True, slots=True)

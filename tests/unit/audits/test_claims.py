@@ -8,7 +8,7 @@ from scipy.stats import binom, norm
 
 from audits.bounds import clopper_pearson
 from audits.claims import Seen, judge
-from audits.gaussian_canaries import Steps, made_up, power, scores, thresholds
+from audits.gaussian_canaries import Group, Steps, made_up, power, scores, thresholds
 from tacit.privacy.events import GaussianSteps, Unit
 from tacit.privacy.profile import profile
 
@@ -90,24 +90,25 @@ def test_a_score_that_would_overflow_is_finite():
 @pytest.mark.parametrize("steps", [Steps(3.0, 1.0, 30), Steps(0.8, 0.2, 60)])
 def test_too_little_noise_is_seen_and_enough_is_not(steps):
     """At an ε of 9 to 17 a fifth is seen; the table in the documents has smaller ones."""
-    found, tries = power(steps, 2500, claim(steps), LEVEL, tries=20)
+    found, tries = power([Group(steps, 2500)], claim(steps), LEVEL, tries=20)
     assert found >= tries - 1
-    alarms, tries = power(steps, 500, claim(steps), LEVEL, deficit=0.0, tries=200)
+    alarms, tries = power([Group(steps, 500)], claim(steps), LEVEL, deficit=0.0, tries=200)
     assert alarms <= binom.ppf(0.999, tries, LEVEL)
 
 
 def test_at_a_small_epsilon_no_power_is_claimed():
     """Notes on audits: none at ε = 1 with a thousand canaries."""
     steps = Steps(20.0, 1.0, 30)
-    found, tries = power(steps, 500, claim(steps), LEVEL, tries=100)
+    found, tries = power([Group(steps, 500)], claim(steps), LEVEL, tries=100)
     assert found <= tries * 0.1
 
 
 def test_thresholds_are_the_same_every_time():
     steps = Steps(1.0, 0.1, 50)
-    assert thresholds(steps) == thresholds(steps)
-    seen = made_up(steps, 2000, np.random.default_rng(9), steps.noise)
-    above, below = thresholds(steps)[:2]
+    groups = [Group(steps, 2000)]
+    assert thresholds(groups) == thresholds(groups)
+    seen = made_up(groups, np.random.default_rng(9), 0.0)
+    above, below = thresholds(groups)[:2]
     assert 0 < (seen.absent > above).mean() < 0.1
     assert 0 < (seen.present < below).mean() < 0.1
 
@@ -116,5 +117,5 @@ def test_thresholds_are_the_same_every_time():
 @pytest.mark.parametrize("steps", [Steps(0.53, 0.1, 120), Steps(3.3, 1.0, 30)])
 def test_much_too_little_noise_is_seen_wherever_it_moves_the_scores(steps, missing):
     """At ε = 16 and 8: less noise moves all scores, out of reach of cuts laid for the claim."""
-    found, tries = power(steps, 500, claim(steps), LEVEL, deficit=missing, tries=5)
+    found, tries = power([Group(steps, 500)], claim(steps), LEVEL, deficit=missing, tries=5)
     assert found == tries

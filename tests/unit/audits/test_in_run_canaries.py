@@ -8,6 +8,7 @@ from rich.console import Console
 import tacit.learning.local as local
 from audits.audit import audit_run
 from audits.canaries import InRun
+from audits.case import Case
 from audits.stranger import read_stranger
 from commands.compose import composed
 from simulations.progress import LiveProgress
@@ -17,7 +18,7 @@ from tacit.errors import ConfigurationError
 from tacit.learning.canaries import LOUD, CanaryRound, clipped_sums
 from tacit.learning.plan import RoundPlan
 from tacit.privacy.randomness import Stream
-from tacit.runs.audited import FILE, Outcome, StageName, read_audit
+from tacit.runs.audited import FILE, Audit, Outcome, Stage, StageName, read_audit
 
 SAMPLED = (
     "privacy.epsilon=2",
@@ -157,3 +158,33 @@ def test_an_audit_makes_the_run_again_with_canaries(tmp_path):
     stages = {s.name: s for s in audit_run(tmp_path / "run", Console(quiet=True)).stages}
     tests = [finding.test for finding in stages[StageName.MECHANISM].findings]
     assert "claim, by canaries in the run" in tests
+
+
+def test_with_auto_a_round_that_is_timed_is_not_heard(tmp_path):
+    """It is trained several times, and leaves once."""
+    words = [each for each in SAMPLED if "rounds" not in each]
+    canaries = InRun(200)
+    run(tmp_path / "run", *words, "training.rounds=2", "engine=auto", canaries=canaries)
+    (heard,) = {len(told) for rounds in canaries._heard.values() for told in rounds.values()}
+    assert heard == 2
+    assert {tuple(rounds) for rounds in canaries._heard.values()} == {(2,)}
+
+
+def test_what_was_heard_while_it_trained_is_kept_by_a_later_audit(tmp_path):
+    path = tmp_path / "run"
+    run(path, *SAMPLED, "audit=in_run", "audit.count=200")
+    stranger = read_stranger(path)
+    for _ in range(2):
+        with Case(stranger, Console(quiet=True)) as case:
+            kept = case.heard_in_the_run()
+        assert [each.test for each in kept] == [
+            "claim, by canaries in the run, while it trained",
+            "noise on canaries in the run, while it trained",
+            "likeness of noise on canaries in the run, while it trained",
+        ]
+        stages = (Stage(StageName.MECHANISM, tuple(kept)),)
+        Audit(str(path), stages, stranger.results.weights_sha256).write(path / FILE)
+    Audit(str(path), stages, "of another run").write(path / FILE)
+    with Case(stranger, Console(quiet=True)) as case:
+        (gone,) = case.heard_in_the_run()
+    assert not gone.tested
