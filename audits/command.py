@@ -28,8 +28,8 @@ tacit-audit: attack a run, and say whether what it promises was contradicted.
 
 Of a run it writes RUN/audit.json and a chapter of RUN/report.html, and reads nothing but what is in
 RUN and the data that RUN names. It never says what ε is: a claim is contradicted, or not
-contradicted by these tests with the power that each of them states. All tests together contradict
-at most 5 % of honest runs.
+contradicted by these tests, of which some state what they would have found. All tests together
+contradict at most 5 % of honest runs.
 
 A target (docs/audits-of-others.md has a page for it)
   target.weights=MODULE:NAME     a function or class that gives the weights that a server sends
@@ -119,7 +119,7 @@ def _verdict(console: "Console", audit: "Audit") -> None:
     if outcome is Outcome.CONTRADICTED:
         console.print("Contradicted: it does not do what it says. See the lines with '!'.")
     elif outcome is Outcome.NOT_CONTRADICTED:
-        console.print("Not contradicted by these tests, each with the power that it states.")
+        console.print("Not contradicted by these tests; what they do not look at may be wrong.")
     else:
         open_ = Outcome.NOT_TESTED
         names = [s.name for s in audit.stages if s.name in NEEDED and s.outcome is open_]

@@ -28,6 +28,7 @@ ROUNDED: Final = 1e-6
 PRV_APART: Final = (0.02, 0.01)
 """By how much PRV may differ from PLD: absolutely and relatively."""
 _SHOWN: Final = 3
+_SQLITE: Final = b"SQLite format 3\x00"
 
 Books = Mapping[str, LedgerView | SiteView]
 
@@ -38,6 +39,9 @@ def audit_ledgers(stranger: Stranger) -> Stage:
     if results.privacy is None:
         return Stage(StageName.LEDGER, why="the run claims no privacy: there is nothing to check")
     paths = stranger.ledgers()
+    if not paths and results.simulation:
+        gone = Finding("hash chain", "the run's ledgers are gone", contradicted=True)
+        return Stage(StageName.LEDGER, (gone,))
     if not paths:
         return Stage(StageName.LEDGER, why="the run left no ledger here: each site keeps its own")
     with ExitStack() as stack:
@@ -65,8 +69,12 @@ def audit_ledger(path: Path) -> Stage:
     Raises
     ------
     ConfigurationError
-        There is no such file.
+        There is no such file, or it is no ledger.
     """
+    if path.is_dir():
+        raise ConfigurationError(f"ledger={path} is a folder: name the file in it")
+    if path.is_file() and _begins(path) != _SQLITE:
+        raise ConfigurationError(f"ledger={path} is no ledger: those are SQLite files")
     try:
         with read_any(path) as view:
             view.verify()
@@ -94,6 +102,11 @@ def audit_ledger(path: Path) -> Stage:
         "more was charged than was set aside",
     )
     return Stage(StageName.LEDGER, (chain, within))
+
+
+def _begins(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE))
 
 
 def charged_events(stranger: Stranger, sites: Collection[str]) -> dict[str, tuple[Event, ...]]:

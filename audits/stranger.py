@@ -8,13 +8,13 @@ from server.checkpoint import load_checkpoint
 from tacit.components import make
 from tacit.configuration import read_settings
 from tacit.domains.domain import Domain
-from tacit.errors import ConfigurationError
+from tacit.errors import ConfigurationError, RunDirectoryError
 from tacit.privacy.cohort_book import FILE
 from tacit.privacy.events import Unit
 from tacit.privacy_settings import protected
 from tacit.runs import directory
 from tacit.runs.directory import read_config
-from tacit.runs.results import Results, Round, read, read_history
+from tacit.runs.results import Privacy, Results, Round, read, read_history
 from tacit.settings import EngineKind, Settings
 
 
@@ -91,11 +91,31 @@ def read_stranger(path: Path) -> Stranger:
     settings = read_settings(read_config(path))
     run, _ = load_checkpoint(path / directory.CHECKPOINT)
     domain: Domain = make("domain", settings.domain)
-    return Stranger(
-        path,
-        run,
-        settings,
-        read(path / directory.RESULTS),
-        read_history(path / directory.HISTORY),
-        dict(sorted(domain.declared_sizes.items())),
-    )
+    results, sizes = read(path / directory.RESULTS), dict(sorted(domain.declared_sizes.items()))
+    if results.privacy is not None:
+        _check(results.privacy, sizes)
+    return Stranger(path, run, settings, results, read_history(path / directory.HISTORY), sizes)
+
+
+def _check(privacy: Privacy, sizes: Mapping[str, int]) -> None:
+    """Refuse guarantees that no run writes: no test can be held against them.
+
+    Raises
+    ------
+    RunDirectoryError
+        There is none, or one has no site, a strange one, or a number out of range.
+    """
+    wrong = [] if privacy.guarantees else ["there is no guarantee"]
+    for guarantee in privacy.guarantees:
+        if not 0 < guarantee.delta < 1:
+            wrong.append(f"delta={guarantee.delta:g} is not in (0, 1)")
+        if not guarantee.sites:
+            wrong.append("a guarantee is for no site")
+        for site, told in guarantee.sites.items():
+            if site not in sizes:
+                wrong.append(f"the domain has no site {site!r}")
+            for name in ("noise_multiplier", "clipping_norm", "epsilon"):
+                if not getattr(told, name) > 0:
+                    wrong.append(f"{name}={getattr(told, name):g} of {site} is not positive")
+    if wrong:
+        raise RunDirectoryError(f"{directory.RESULTS}: privacy: {'; '.join(wrong[:3])}")

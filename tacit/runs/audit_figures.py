@@ -72,13 +72,15 @@ def in_words(finding: Finding) -> str:
     """Say what a bound on ε means for the claim."""
     claimed, proved, ceiling, confidence = (finding.figures[name] for name in BOUNDS)
     at = f"at {confidence:.4g} %"
-    if proved > claimed:
+    if finding.contradicted and proved > claimed:
         return f"contradicted {at}, as any claim below ε = {proved:.3g}"
+    if finding.contradicted:
+        return f"contradicted {at}, at another point of its privacy profile"
     held = f"not contradicted {at}"
     if claimed > ceiling:
         held += ", nor could it have been"
     if proved <= 0:
-        return f"{held}; nor would any other claim have been"
+        return f"{held}; nor would a smaller claim have been"
     return f"{held}; a claim below ε = {proved:.3g} would have been"
 
 
@@ -91,7 +93,7 @@ def _bounds_drawing(findings: Sequence[Finding], said: str) -> str:
     def plot(axes: "Axes") -> None:
         for row, finding in enumerate(findings):
             claimed, proved, ceiling, _ = (finding.figures[name] for name in BOUNDS)
-            broken = proved > claimed
+            broken = finding.contradicted
             axes.plot((0, ceiling), (row, row), color=MUTED, linewidth=1)
             axes.barh(row, proved, height=0.16 / pitch, color=SERIES[1 if broken else 0])
             axes.plot(

@@ -41,6 +41,8 @@ class StageName(StrEnum):
 
 NEEDED: Final = (StageName.LEDGER, StageName.MECHANISM, StageName.RELEASES)
 """Stages without which nothing is said to be tested."""
+OF_USE: Final = frozenset({"parts of a sum"})
+"""Tests that find faults of use: what is sent stands for something else, and gives nothing away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,12 @@ class Audit:
         if all(outcomes.get(name) is Outcome.NOT_CONTRADICTED for name in NEEDED):
             return Outcome.NOT_CONTRADICTED
         return Outcome.NOT_TESTED
+
+    @property
+    def against_privacy(self) -> bool:
+        """Whether what is contradicted is about privacy, and not about use alone."""
+        found = [each for stage in self.stages for each in stage.findings if each.contradicted]
+        return any(each.test not in OF_USE for each in found)
 
     def write(self, path: Path) -> None:
         """Write audit.json whole or not at all.

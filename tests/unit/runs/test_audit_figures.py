@@ -62,7 +62,9 @@ def audit(*findings):
 def bound(claimed, proved, ceiling, confidence=95.0):
     names = ("epsilon_claimed", "epsilon_proved", "epsilon_ceiling", "confidence")
     return replace(
-        BOUND, figures=dict(zip(names, (claimed, proved, ceiling, confidence), strict=True))
+        BOUND,
+        figures=dict(zip(names, (claimed, proved, ceiling, confidence), strict=True)),
+        contradicted=proved > claimed,
     )
 
 
@@ -108,7 +110,7 @@ def test_what_cannot_be_drawn_is_left_out(wrong):
     ("figures", "words"),
     [
         ((1.0, 0.41, 6.3), "not contradicted at 95 %; a claim below ε = 0.41 would have been"),
-        ((1.0, 0.0, 6.3), "not contradicted at 95 %; nor would any other claim have been"),
+        ((1.0, 0.0, 6.3), "not contradicted at 95 %; nor would a smaller claim have been"),
         ((8.0, 0.4, 2.78), "not contradicted at 95 %, nor could it have been; a claim below"),
         ((1.0, 1.7, 6.3, 99.65), "contradicted at 99.65 %, as any claim below ε = 1.7"),
     ],
@@ -118,6 +120,15 @@ def test_a_bound_says_what_it_means_for_the_claim_and_never_what_epsilon_is(figu
     assert said.startswith(words)
     assert "is ε" not in said
     assert "ε is" not in said
+
+
+def test_a_claim_that_breaks_at_another_point_of_its_profile_is_no_claim_that_stands(axes):
+    """What is proved at the claim's own δ may lie below it all the same."""
+    broken = replace(bound(8.0, 3.0, 5.0), contradicted=True)
+    assert in_words(broken) == "contradicted at 95 %, at another point of its privacy profile"
+    audit_figures(audit(broken))
+    (bar,) = axes.patches
+    assert to_hex(bar.get_facecolor()) == SERIES[1]
 
 
 def test_a_bound_is_drawn_where_it_is(axes):
