@@ -117,7 +117,13 @@ def _verdict(console: "Console", audit: "Audit") -> None:
     outcome = audit.outcome
     console.print()
     if outcome is Outcome.CONTRADICTED:
-        console.print("Contradicted: it does not do what it says. See the lines with '!'.")
+        if audit.against_privacy:
+            console.print("Contradicted: it does not do what it says. See the lines with '!'.")
+        else:
+            console.print(
+                "Contradicted: it does not do what it says, which is a fault of use and not of "
+                "privacy. See the lines with '!'."
+            )
     elif outcome is Outcome.NOT_CONTRADICTED:
         console.print("Not contradicted by these tests; what they do not look at may be wrong.")
     else:

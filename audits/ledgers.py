@@ -5,8 +5,9 @@ configuration and the declared sizes alone.
 """
 
 import math
+import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -17,9 +18,11 @@ from tacit.plans import cohort_size, fewest_replies
 from tacit.privacy.accounting import Accountant, epsilon
 from tacit.privacy.cohort_view import CohortView, SiteView, read_any
 from tacit.privacy.events import Event, ExactRelease, GaussianSteps, NoisedSteps, SkellamSteps
+from tacit.privacy.ledger_file import connect_to_read
 from tacit.privacy.ledger_view import LedgerView
 from tacit.privacy.policy import steps_of
 from tacit.privacy_settings import NoPrivacy, SharedNoisePrivacy, protected
+from tacit.runs import directory
 from tacit.runs.audited import Finding, Stage, StageName
 from tacit.runs.results import Guarantee
 
@@ -29,6 +32,7 @@ PRV_APART: Final = (0.02, 0.01)
 """By how much PRV may differ from PLD: absolutely and relatively."""
 _SHOWN: Final = 3
 _SQLITE: Final = b"SQLite format 3\x00"
+_COLUMNS: Final = {"number", "body", "hash"}
 
 Books = Mapping[str, LedgerView | SiteView]
 
@@ -40,8 +44,9 @@ def audit_ledgers(stranger: Stranger) -> Stage:
         return Stage(StageName.LEDGER, why="the run claims no privacy: there is nothing to check")
     paths = stranger.ledgers()
     if not paths and results.simulation:
-        gone = Finding("hash chain", "the run's ledgers are gone", contradicted=True)
-        return Stage(StageName.LEDGER, (gone,))
+        where = stranger.path / directory.LEDGER
+        gone = f"the run's ledgers are gone: {where} has none of any site"
+        return Stage(StageName.LEDGER, (Finding("ledger", gone, contradicted=True),))
     if not paths:
         return Stage(StageName.LEDGER, why="the run left no ledger here: each site keeps its own")
     with ExitStack() as stack:
@@ -73,8 +78,11 @@ def audit_ledger(path: Path) -> Stage:
     """
     if path.is_dir():
         raise ConfigurationError(f"ledger={path} is a folder: name the file in it")
-    if path.is_file() and _begins(path) != _SQLITE:
-        raise ConfigurationError(f"ledger={path} is no ledger: those are SQLite files")
+    if path.is_file() and not _is_ours(path):
+        raise ConfigurationError(
+            f"ledger={path} is no ledger of ours: that is an SQLite file with a table of rows, and "
+            "its head beside it"
+        )
     try:
         with read_any(path) as view:
             view.verify()
@@ -104,9 +112,22 @@ def audit_ledger(path: Path) -> Stage:
     return Stage(StageName.LEDGER, (chain, within))
 
 
-def _begins(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(len(_SQLITE))
+def _is_ours(path: Path) -> bool:
+    """Tell a ledger, also a damaged one, from a file of another kind."""
+    if path.with_name(path.name + ".head").is_file():
+        return True
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_SQLITE)) != _SQLITE:
+                return False
+        with closing(connect_to_read(path)) as database:
+            columns = database.execute("SELECT name FROM pragma_table_info('rows')").fetchall()
+    except sqlite3.DatabaseError:
+        # What is broken is for its own reading to say.
+        return True
+    except OSError as error:
+        raise ConfigurationError(f"ledger={path} cannot be read: {error}") from error
+    return {name for (name,) in columns} == _COLUMNS
 
 
 def charged_events(stranger: Stranger, sites: Collection[str]) -> dict[str, tuple[Event, ...]]:
@@ -240,9 +261,17 @@ def _steps(stranger: Stranger, spent: Mapping[str, Sequence[Event]]) -> Finding:
 
 
 def _planned(stranger: Stranger, spent: Mapping[str, Sequence[Event]]) -> Finding:
-    """Rate, clipping norm and the report's noise, from the configuration."""
+    """Rate, clipping norm, steps and noise: of the events, the configuration and the report."""
     settings, claimed = stranger.settings, stranger.results.privacy
+    clip = getattr(settings.privacy, "clipping_norm", None)
     wrong = []
+    for guarantee in claimed.guarantees if claimed else ():
+        for site, told in guarantee.sites.items():
+            charged = sum(steps_of(event) for event in spent.get(site, ()))
+            if told.clipping_norm != clip:
+                wrong.append(f"{site} (C = {told.clipping_norm:g} reported, and {clip} configured)")
+            if told.steps != charged:
+                wrong.append(f"{site} ({told.steps} steps reported, and {charged} charged)")
     for site, events in spent.items():
         size = stranger.declared_sizes[site]
         batch = settings.training.batch_size
@@ -254,7 +283,6 @@ def _planned(stranger: Stranger, spent: Mapping[str, Sequence[Event]]) -> Findin
                 wrong.append(f"{site} (an exact release)")
                 continue
             said = claimed.guarantees[0].sites.get(site) if claimed else None
-            clip = getattr(settings.privacy, "clipping_norm", None)
             if event.sampling_rate != rate:
                 wrong.append(f"{site} (rate {event.sampling_rate:g}, and the batch gives {rate:g})")
             if isinstance(event, GaussianSteps) and event.clipping_norm != clip:
@@ -262,10 +290,11 @@ def _planned(stranger: Stranger, spent: Mapping[str, Sequence[Event]]) -> Findin
             if said is not None and not _close(said.noise_multiplier, event.noise_multiplier):
                 wrong.append(f"{site} (σ = {event.noise_multiplier:g}, not as reported)")
     return _finding(
-        "rate, clip and noise",
-        wrong,
-        "every event has the rate and the clip of the configuration and the σ of the report",
-        "events do not follow from the configuration",
+        "rate, clip, steps and noise",
+        sorted(set(wrong)),
+        "events and report have the rate and the clip of the configuration, and the same steps and "
+        "σ",
+        "configuration, events and report do not agree",
     )
 
 

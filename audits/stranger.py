@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from server.checkpoint import FILE as STATE
 from server.checkpoint import load_checkpoint
 from tacit.components import make
 from tacit.configuration import read_settings
@@ -16,6 +18,8 @@ from tacit.runs import directory
 from tacit.runs.directory import read_config
 from tacit.runs.results import Privacy, Results, Round, read, read_history
 from tacit.settings import EngineKind, Settings
+
+_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +86,27 @@ def read_stranger(path: Path) -> Stranger:
     ConfigurationError
         It has not ended, or is no run.
     RunDirectoryError
-        A file of it is damaged.
+        A file of it is missing or damaged, or says what no run writes.
     """
     if not (path / directory.RESULTS).is_file():
         raise ConfigurationError(
             f"run={path}: there is no {directory.RESULTS}: is it the directory of a run that ended?"
         )
     settings = read_settings(read_config(path))
+    if not (path / directory.CHECKPOINT / STATE).is_file():
+        raise RunDirectoryError(
+            f"run={path}: there is no {directory.CHECKPOINT}/{STATE}, which says by what name the "
+            "run's ledgers know it: nothing in them can be told to be its"
+        )
     run, _ = load_checkpoint(path / directory.CHECKPOINT)
     domain: Domain = make("domain", settings.domain)
     results, sizes = read(path / directory.RESULTS), dict(sorted(domain.declared_sizes.items()))
     if results.privacy is not None:
-        _check(results.privacy, sizes)
+        _check(path / directory.RESULTS, results.privacy, sizes)
     return Stranger(path, run, settings, results, read_history(path / directory.HISTORY), sizes)
 
 
-def _check(privacy: Privacy, sizes: Mapping[str, int]) -> None:
+def _check(path: Path, privacy: Privacy, sizes: Mapping[str, int]) -> None:
     """Refuse guarantees that no run writes: no test can be held against them.
 
     Raises
@@ -105,17 +114,22 @@ def _check(privacy: Privacy, sizes: Mapping[str, int]) -> None:
     RunDirectoryError
         There is none, or one has no site, a strange one, or a number out of range.
     """
-    wrong = [] if privacy.guarantees else ["there is no guarantee"]
-    for guarantee in privacy.guarantees:
+    wrong = [] if privacy.guarantees else ["guarantees is empty"]
+    for number, guarantee in enumerate(privacy.guarantees):
+        field = f"guarantees[{number}]"
         if not 0 < guarantee.delta < 1:
-            wrong.append(f"delta={guarantee.delta:g} is not in (0, 1)")
+            wrong.append(f"{field}.delta={guarantee.delta:g} is not in (0, 1)")
         if not guarantee.sites:
-            wrong.append("a guarantee is for no site")
+            wrong.append(f"{field}.sites is empty")
         for site, told in guarantee.sites.items():
             if site not in sizes:
-                wrong.append(f"the domain has no site {site!r}")
-            for name in ("noise_multiplier", "clipping_norm", "epsilon"):
+                wrong.append(f"{field}.sites has {site!r}, and the domain has no such site")
+            for name in ("noise_multiplier", "clipping_norm"):
                 if not getattr(told, name) > 0:
-                    wrong.append(f"{name}={getattr(told, name):g} of {site} is not positive")
+                    value = f"{getattr(told, name):g}"
+                    wrong.append(f"{field}.sites.{site}.{name}={value} is not positive")
+            # A site that was asked nothing has spent nothing.
+            if not told.epsilon >= 0:
+                wrong.append(f"{field}.sites.{site}.epsilon={told.epsilon:g} is negative")
     if wrong:
-        raise RunDirectoryError(f"{directory.RESULTS}: privacy: {'; '.join(wrong[:3])}")
+        raise RunDirectoryError(f"{path}: privacy.{'; privacy.'.join(wrong[:_SHOWN])}")

@@ -71,17 +71,17 @@ def _bounds_figure(findings: Sequence[Finding]) -> Figure:
 def in_words(finding: Finding) -> str:
     """Say what a bound on ε means for the claim."""
     claimed, proved, ceiling, confidence = (finding.figures[name] for name in BOUNDS)
-    at = f"at {confidence:.4g} %"
+    at = f"at {confidence:.6g} %"
     if finding.contradicted and proved > claimed:
         return f"contradicted {at}, as any claim below ε = {proved:.3g}"
     if finding.contradicted:
         return f"contradicted {at}, at another point of its privacy profile"
-    held = f"not contradicted {at}"
+    held = "not contradicted at 95 % over the whole audit"
     if claimed > ceiling:
         held += ", nor could it have been"
     if proved <= 0:
         return f"{held}; nor would a smaller claim have been"
-    return f"{held}; a claim below ε = {proved:.3g} would have been"
+    return f"{held}; a claim below ε = {proved:.3g} would have been, {at}"
 
 
 def _bounds_drawing(findings: Sequence[Finding], said: str) -> str:

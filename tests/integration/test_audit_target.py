@@ -57,7 +57,7 @@ def test_the_page_has_a_command_for_each():
 )
 def test_what_the_page_says_is_what_is_found(name, tmp_path, monkeypatch, command):
     seeds = iter(range(10**6))
-    monkeypatch.setattr(audits.target.secrets, "randbelow", lambda limit: next(seeds))
+    monkeypatch.setattr(audits.target.app.secrets, "randbelow", lambda limit: next(seeds))
     monkeypatch.chdir(ROOT / "tests" / "strangers")
     # An honest client is contradicted once in twenty tries at most: this is one try, and the same.
     monkeypatch.syspath_prepend(str(Path.cwd()))
