@@ -308,17 +308,29 @@ def _sensitivities(stranger: Stranger, spent: Mapping[str, Sequence[Event]]) -> 
         norm = size / whole / divisor
         for event in spent.get(site, ()):
             if isinstance(event, SkellamSteps):
-                unit = unit or event.l2_sensitivity / norm
-                if not math.isclose(event.l2_sensitivity, unit * norm, rel_tol=0.05):
-                    wrong.append(
-                        f"{site} ({event.l2_sensitivity / unit:.4g}, and it is {norm:.4g})"
-                    )
+                reach = _before_rounding(event)
+                unit = unit or reach / norm
+                if not math.isclose(reach, unit * norm, rel_tol=0.05):
+                    wrong.append(f"{site} ({reach / unit:.4g}, and it is {norm:.4g})")
     return _finding(
         "sensitivities",
         wrong,
         "each site's is in proportion to its own weight × C ÷ divisor",
         "sensitivities, relative to the first site's, are not weight ÷ divisor",
     )
+
+
+def _before_rounding(event: SkellamSteps) -> float:
+    """Return the norm in units of the grid, of which rounding made the sensitivity.
+
+    The larger root of the two bounds of which the sensitivity is the smaller one: Kairouz, Liu and
+    Steinke 2021, proposition 22, with β = 2**-10.
+    """
+    root, squared = math.sqrt(event.dimension), event.l2_sensitivity**2
+    half = math.sqrt(2 * math.log(2**10)) / 2
+    least = squared - root**2 / 4 - half * root
+    usual = math.sqrt(max(0.0, half**2 + least)) - half
+    return max(event.l2_sensitivity - root, usual)
 
 
 def _shares(stranger: Stranger, spent: Mapping[str, Sequence[Event]]) -> Finding:

@@ -1,7 +1,11 @@
 """Files of a run that no run wrote: a sentence before any work, or a contradiction, and no more."""
 
 import json
+import math
 import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -9,11 +13,19 @@ from rich.console import Console
 from audits.audit import audit_ledger_file, audit_run
 from audits.ledgers import audit_ledgers
 from audits.stranger import read_stranger
-from benchmarks.audit_cases import TOGETHER, hurried, simulated
-from tacit.errors import ConfigurationError, RunDirectoryError
+from benchmarks.audit_cases import (
+    CLIENTS,
+    CLIENTS_IN_SHARES,
+    SHARED,
+    TOGETHER,
+    contradicted,
+    hurried,
+    simulated,
+)
+from tacit.errors import ExitCode, RunDirectoryError
 from tacit.runs.audited import FILE, Outcome, StageName
 
-Changes = dict[str, object]
+COARSE = (*SHARED, "privacy.bits=16", "training.batch_size=20")
 
 
 @pytest.fixture(scope="module")
@@ -35,36 +47,97 @@ def altered(run, change):
     path.write_text(json.dumps(results))
 
 
+def of_county(**told):
+    return lambda guarantees: guarantees[0]["sites"]["county"].update(told)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda g: g.clear(), "there is no guarantee"),
-        (lambda g: g[0].update(delta=0.0), "delta=0 is not in"),
-        (lambda g: g[0].update(sites={}), "for no site"),
-        (lambda g: g[0]["sites"].update(nowhere=g[0]["sites"].pop("county")), "no site 'nowhere'"),
-        (lambda g: g[0]["sites"]["county"].update(noise_multiplier=0.0), "noise_multiplier=0 of"),
-        (lambda g: g[0]["sites"]["county"].update(clipping_norm=0.0), "clipping_norm=0 of county"),
+        (lambda g: g.clear(), "guarantees is empty"),
+        (lambda g: g[0].update(delta=0.0), "guarantees[0].delta=0 is not in (0, 1)"),
+        (lambda g: g[0].update(delta=1.0), "guarantees[0].delta=1 is not in (0, 1)"),
+        (lambda g: g.append({**g[0], "sites": {}}), "guarantees[1].sites is empty"),
+        (
+            lambda g: g[0]["sites"].update(nowhere=g[0]["sites"].pop("county")),
+            "sites has 'nowhere'",
+        ),
+        (of_county(noise_multiplier=0.0), "sites.county.noise_multiplier=0 is not positive"),
+        (of_county(noise_multiplier=math.inf), "sites.county.noise_multiplier is Infinity"),
+        (of_county(clipping_norm=-1.0), "sites.county.clipping_norm=-1 is not positive"),
+        (of_county(epsilon=math.nan), "sites.county.epsilon is NaN"),
+        (of_county(epsilon=-1.0), "sites.county.epsilon=-1 is negative"),
     ],
 )
 def test_guarantees_that_no_run_writes_are_refused(run, change, said):
     altered(run, change)
-    with pytest.raises(RunDirectoryError, match=said):
+    with pytest.raises(RunDirectoryError, match=r"results\.json") as refused:
         read_stranger(run)
+    assert said in str(refused.value)
+
+
+def test_a_run_without_a_checkpoint_is_told_what_it_lacks(run):
+    shutil.rmtree(run / "checkpoint")
+    with pytest.raises(RunDirectoryError, match=r"no checkpoint/state\.safetensors") as said:
+        read_stranger(run)
+    assert "start a new run" not in str(said.value)
 
 
 def test_a_simulated_run_without_its_ledgers_is_contradicted(run):
     shutil.rmtree(run / "ledger")
-    assert audit_ledgers(read_stranger(run)).outcome is Outcome.CONTRADICTED
+    stranger = read_stranger(run)
+    (gone,) = audit_ledgers(stranger).findings
+    assert gone.contradicted
+    assert (gone.test, gone.said[:28]) == ("ledger", "the run's ledgers are gone: ")
+    deployed = replace(stranger, results=replace(stranger.results, simulation=False))
+    assert audit_ledgers(deployed).outcome is Outcome.NOT_TESTED
 
 
-@pytest.mark.parametrize("content", [b"", b"nothing of the kind"])
-def test_a_file_that_is_no_ledger_is_said_to_be_none(tmp_path, content):
-    path = tmp_path / "site.sqlite"
-    path.write_bytes(content)
-    with pytest.raises(ConfigurationError, match="is no ledger"):
-        audit_ledger_file(path)
-    with pytest.raises(ConfigurationError, match="is a folder"):
-        audit_ledger_file(tmp_path)
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"clipping_norm": 0.01}, "county (C = 0.01 reported, and 0.5 configured)"),
+        ({"steps": 1}, "county (1 steps reported, and 6 charged)"),
+    ],
+)
+def test_a_report_is_held_against_configuration_and_charges(run, told, said):
+    assert not contradicted(audit_ledgers(read_stranger(run)).findings)
+    altered(run, of_county(**told))
+    (found,) = [each for each in audit_ledgers(read_stranger(run)).findings if each.contradicted]
+    assert found.test == "rate, clip, steps and noise"
+    assert said in found.said
+
+
+@pytest.mark.parametrize("words", [SHARED, COARSE, CLIENTS, CLIENTS_IN_SHARES])
+def test_ledgers_of_honest_runs_are_not_contradicted(tmp_path, monkeypatch, words):
+    """Where one adds noise for all, for others too, or on a grid whose rounding counts."""
+    hurried(monkeypatch)
+    stage = audit_ledgers(read_stranger(simulated(tmp_path / "run", words)))
+    assert not contradicted(stage.findings)
+    assert stage.outcome is Outcome.NOT_CONTRADICTED
+
+
+def row_changed(path):
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TRIGGER rows_never_change")
+        database.execute("UPDATE rows SET body = replace(body, '{', '{ ') WHERE number = 2")
+        database.commit()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        row_changed,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:3000]),
+        lambda path: path.with_name(path.name + ".head").unlink(),
+    ],
+)
+def test_a_ledger_that_is_damaged_is_contradicted(run, damaged):
+    (path,) = (run / "ledger").glob("*.sqlite")
+    assert audit_ledger_file(path).stages[0].outcome is Outcome.NOT_CONTRADICTED
+    damaged(path)
+    assert audit_ledger_file(path).exit_code is ExitCode.CONTRADICTED
 
 
 def history_cut(run):

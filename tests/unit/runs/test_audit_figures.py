@@ -41,6 +41,7 @@ ROC = Finding(
         "tpr_high": (0.01, 0.02, 0.04, 0.3, 1.0),
     },
 )
+HELD = "not contradicted at 95 % over the whole audit"
 SHADES = tuple(np.linspace(0, 1, 12))
 IMAGE = Finding(
     "records by division",
@@ -109,9 +110,10 @@ def test_what_cannot_be_drawn_is_left_out(wrong):
 @pytest.mark.parametrize(
     ("figures", "words"),
     [
-        ((1.0, 0.41, 6.3), "not contradicted at 95 %; a claim below ε = 0.41 would have been"),
-        ((1.0, 0.0, 6.3), "not contradicted at 95 %; nor would a smaller claim have been"),
-        ((8.0, 0.4, 2.78), "not contradicted at 95 %, nor could it have been; a claim below"),
+        ((1.0, 0.41, 6.3), f"{HELD}; a claim below ε = 0.41 would have been, at 95 %"),
+        ((1.0, 0.41, 6.3, 99.65), f"{HELD}; a claim below ε = 0.41 would have been, at 99.65 %"),
+        ((1.0, 0.0, 6.3), f"{HELD}; nor would a smaller claim have been"),
+        ((8.0, 0.4, 2.78), f"{HELD}, nor could it have been; a claim below"),
         ((1.0, 1.7, 6.3, 99.65), "contradicted at 99.65 %, as any claim below ε = 1.7"),
     ],
 )

@@ -1,5 +1,7 @@
 """What follows from stages: the outcome of an audit and its exit code."""
 
+from dataclasses import replace
+
 import pytest
 from example_run import CONFIG, RESULTS, history
 
@@ -90,3 +92,20 @@ def test_the_report_has_a_chapter_on_it_and_none_without():
     broken = audit(**{**passed(*NEEDED), "ledger": Stage(StageName.LEDGER, (BAD,))})
     assert "No ε in this report holds" in render(RESULTS, history(), CONFIG, broken)
     assert "What an audit found" not in render(RESULTS, history(), CONFIG)
+
+
+def test_a_fault_of_use_leaves_epsilon_as_it_is():
+    use = Finding("parts of a sum", "they do not fit", contradicted=True)
+    page = render(RESULTS, history(), CONFIG, audit(mechanism=Stage(StageName.MECHANISM, (use,))))
+    assert "a fault of use, and not of privacy" in page
+    assert "No ε in this report" not in page
+    both = audit(mechanism=Stage(StageName.MECHANISM, (use, BAD)))
+    assert "No ε in this report holds" in render(RESULTS, history(), CONFIG, both)
+    assert "a fault of use" not in render(RESULTS, history(), CONFIG, both)
+
+
+def test_a_report_without_any_epsilon_says_nothing_of_it():
+    broken = audit(ledger=Stage(StageName.LEDGER, (BAD,)))
+    page = render(replace(RESULTS, privacy=None), history(), CONFIG, broken)
+    assert "Contradicted." in page
+    assert "No ε in this report" not in page
