@@ -21,7 +21,7 @@ class Outcome(StrEnum):
     """What a stage, or all of them, say of the claim."""
 
     NOT_CONTRADICTED = "not_contradicted"
-    """Looked for, with the power that the stage states, and not found."""
+    """Looked for, and not found."""
     CONTRADICTED = "contradicted"
     """The run did not do what it says."""
     NOT_TESTED = "not_tested"
