@@ -54,6 +54,7 @@ def test_the_readme_has_its_commands() -> None:
     assert sum(command.startswith("tacit-") for command in COMMANDS) >= 5
 
 
+@pytest.mark.timeout(900)
 def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
     has_data = (data_root() / "heart_disease").is_dir()
     ran = 0
