@@ -5,6 +5,7 @@ See `tacit.learning.canaries` for what a canary is, and why the run does not cha
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,16 +14,18 @@ import torch
 from numpy.typing import NDArray
 
 from audits import levels
-from audits.claims import Profile, Seen, judge
+from audits.claims import Seen, judge
+from audits.curve import Curve
+from audits.findings import deviation
 from audits.gaussian_canaries import DEFICIT, Group, Steps, power, scores, thresholds
 from audits.ledgers import audit_ledgers, charged_events
-from audits.noise import most_alike, too_little, visible_deficit
+from audits.noise import Numbers, most_alike, too_little, visible_deficit
 from audits.stranger import Stranger, read_stranger
 from tacit.errors import ConfigurationError
 from tacit.learning.canaries import CanaryRound
 from tacit.learning.plan import RoundPlan
-from tacit.privacy.events import Event, ExactRelease
-from tacit.privacy.profile import profile
+from tacit.privacy.events import Event, NoisedSteps, noised
+from tacit.privacy.profile import largest_profile
 from tacit.privacy.randomness import Stream, Streams
 from tacit.runs.audited import FILE, Audit, Finding, Stage, StageName
 from tacit.runs.results import SiteSpending
@@ -87,11 +90,7 @@ class InRun:
             self._heard.setdefault(site, {})[round_number] = heard
             heard.append(sums)
 
-        return CanaryRound(
-            self._present[site],
-            streams(round_number, "canaries"),
-            hear,
-        )
+        return CanaryRound(self._present[site], streams(round_number, "canaries"), hear)
 
     def conclude(self, path: Path) -> None:
         """Write what a run with canaries says of its claim: audit.json, with what the files say."""
@@ -114,18 +113,23 @@ class InRun:
             The run, as its files tell it.
         """
         privacy = stranger.results.privacy
+        claimed = privacy.guarantees[0] if privacy else None
+        if claimed is None:
+            return [Finding("canaries in the run", "the run claims no privacy", tested=False)]
+        spent = {
+            site: events
+            for site, charged in charged_events(stranger, self._heard).items()
+            if (events := _accounted(charged))
+        }
         told = [
             own
-            for site in sorted(self._heard)
-            if privacy and (own := self._told(site, privacy.guarantees[0].sites.get(site)))
+            for site in sorted(spent)
+            if (own := self._told(site, claimed.sites.get(site))) is not None
         ]
-        events = charged_events(stranger, [own.site for own in told])
-        told = [own for own in told if _accounted(events.get(own.site, ()))]
         if not told:
             return [Finding("canaries in the run", "no site with canaries trained", tested=False)]
-        delta = stranger.results.privacy.guarantees[0].delta if stranger.results.privacy else 0.0
-        spent = {events[own.site] for own in told}
-        return [_claim(told, spent, delta), *_noise(told)]
+        kinds = {spent[own.site] for own in told}
+        return [_claim(told, kinds, claimed.delta), *_noise(told)]
 
     def _own(self, site: str) -> torch.Tensor:
         """Return which of the coordinates that all sites have are a site's own: bool [K]."""
@@ -197,17 +201,24 @@ class Told:
         """What each canary went through, by the claim."""
         return Steps(self.claimed.noise_multiplier, self.claimed.sampling_rate, len(self.heard))
 
+    @property
+    def noise(self) -> Numbers:
+        """What was heard where no canary takes part [steps, absent], in units of its deviation."""
+        return self.heard[:, ~self.present].astype(np.float64) / self.claimed.noise_multiplier
+
     def seen(self) -> Seen:
         """Return the scores of this site's canaries."""
         each = scores(self.heard, self.steps)
         return Seen(each[self.present], each[~self.present])
 
 
-def _accounted(events: Sequence[Event]) -> bool:
-    return bool(events) and not any(isinstance(event, ExactRelease) for event in events)
+def _accounted(events: Sequence[Event]) -> tuple[NoisedSteps, ...]:
+    """Return what a site was charged, or nothing where any of it was released exactly."""
+    found = noised(events)
+    return found if len(found) == len(events) else ()
 
 
-def _claim(told: Sequence[Told], spent: set[tuple[Event, ...]], delta: float) -> Finding:
+def _claim(told: Sequence[Told], spent: set[tuple[NoisedSteps, ...]], delta: float) -> Finding:
     """Hold the canaries of all sites together against the largest profile of any.
 
     Rates over all sites are means of each site's, so that a bound which holds at every site with
@@ -223,8 +234,9 @@ def _claim(told: Sequence[Told], spent: set[tuple[Event, ...]], delta: float) ->
         return Finding(
             "claim, by canaries in the run", f"{few} canaries of a kind are too few", tested=False
         )
+    coins = np.repeat([True, False], [len(both.present), len(both.absent)])
     groups = [Group(own.steps, int(own.present.sum())) for own in told]
-    largest = _largest(spent)
+    largest = partial(largest_profile, spent)
     verdict = judge(both, thresholds(groups), largest, delta, levels.CANARY_PROFILE)
     found, tries = power(groups, largest, levels.CANARY_PROFILE)
     confidence = 100 * (1 - levels.CANARY_PROFILE)
@@ -251,38 +263,16 @@ def _claim(told: Sequence[Told], spent: set[tuple[Event, ...]], delta: float) ->
             "confidence": confidence,
             "power": found / tries,
         },
-        _roc(both),
+        Curve.of(np.concatenate([both.present, both.absent]), coins).series(),
     )
-
-
-def _largest(spent: set[tuple[Event, ...]]) -> Profile:
-    """Return the profile that is at every ε the largest of several."""
-
-    def largest(epsilons: Sequence[float]) -> Sequence[float]:
-        noised = [
-            [event for event in events if not isinstance(event, ExactRelease)] for events in spent
-        ]
-        return [max(each) for each in zip(*(profile(e, epsilons) for e in noised), strict=True)]
-
-    return largest
-
-
-def _roc(seen: Seen, points: int = 100) -> dict[str, tuple[float, ...]]:
-    """Return rates of false and of true positives over all thresholds, thinned out."""
-    cuts = np.unique(np.concatenate([seen.present, seen.absent]))[::-1]
-    cuts = cuts[np.unique(np.linspace(0, len(cuts) - 1, points).astype(int))]
-    return {
-        "fpr": tuple(float((seen.absent >= cut).mean()) for cut in cuts),
-        "tpr": tuple(float((seen.present >= cut).mean()) for cut in cuts),
-    }
 
 
 def _amount(told: Sequence[Told]) -> Finding:
     """Look at how much noise each site has, which shares the level with the others."""
     level, wrong, ratios, missing = levels.CANARY_NOISE / len(told), [], {}, 0.0
     for own in told:
-        values = own.heard[:, ~own.present].astype(np.float64) / own.claimed.noise_multiplier
-        ratios[own.site] = float(np.sqrt(np.square(values).mean()))
+        values = own.noise
+        ratios[own.site] = deviation(values)
         missing = max(missing, visible_deficit(values.size, level))
         if too_little(values, 1.0, level):
             wrong.append(f"{own.site} ({ratios[own.site]:.3f})")
@@ -299,15 +289,11 @@ def _amount(told: Sequence[Told]) -> Finding:
 
 def _noise(told: Sequence[Told]) -> list[Finding]:
     """Look at the coordinates whose canary takes no part: on them is noise and nothing else."""
-    width = min(int((~own.present).sum()) for own in told)
+    noise = [own.noise for own in told]
+    width = min(each.shape[1] for each in noise)
     if width < 2:
         return []
-    rows = np.concatenate(
-        [
-            own.heard[:, ~own.present][:, :width].astype(np.float64) / own.claimed.noise_multiplier
-            for own in told
-        ]
-    )
+    rows = np.concatenate([each[:, :width] for each in noise])
     amount = _amount(told)
     some = rows[np.unique(np.linspace(0, len(rows) - 1, _COMPARED).astype(int))]
     if len(some) < 2:

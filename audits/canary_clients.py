@@ -39,7 +39,7 @@ from simulations.training import COORDINATOR
 from tacit.domains.domain import Examples
 from tacit.learning.parts import flattened, unflattened
 from tacit.models.trainable import Weights
-from tacit.privacy.events import ExactRelease
+from tacit.privacy.events import noised
 from tacit.privacy.policy import with_steps
 from tacit.runs.audited import Finding
 from tacit.runs.results import Guarantee
@@ -195,8 +195,8 @@ class CanaryClients:
 
     def _claim(self) -> Claim:
         done = with_steps(self._bench.plan.sites[self._strongest].event(), self._rounds)
-        noised = tuple(event for event in done if not isinstance(event, ExactRelease))
-        return Claim(self._guarantee.largest_epsilon, self._guarantee.delta, frozenset({noised}))
+        largest, delta = self._guarantee.largest_epsilon, self._guarantee.delta
+        return Claim(largest, delta, frozenset({noised(done)}))
 
 
 def _release(bench: Bench, plan: RunPlan, learnt: dict[str, Weights], number: int) -> Weights:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audits import levels
-from audits.noise import most_alike, too_little, visible_deficit
+from audits import findings, levels
 from audits.stranger import Stranger
 from strategies.mean import FedAvg
 from tacit.models.trainable import Weights
@@ -67,29 +66,18 @@ def added_noise(stranger: Stranger, rounds: Sequence[Round], ended: Weights) -> 
             for seen, found in zip(rounds, after, strict=True)
         ]
     )
-    ratio = float(np.sqrt(np.square(rows).mean()))
-    missing = visible_deficit(rows.size, levels.NOISE_AMOUNT)
-    findings = [
-        Finding(
-            "noise of the coordinator in the run",
-            f"{ratio:.4f} of what is claimed, over {rows.size} numbers of {len(rows)} rounds; a "
-            f"lack of {100 * missing:.2g} % or more would be found in 99 of 100 tries",
-            too_little(rows, 1.0, levels.NOISE_AMOUNT),
-            {"ratio": ratio, "visible_deficit": missing},
-        )
+    amount = findings.amount(rows, "noise of the coordinator in the run", f" of {len(rows)} rounds")
+    if min(rows.shape) < 2:
+        return [amount]
+    return [
+        amount,
+        findings.likeness(
+            "noise of the coordinator in different rounds",
+            f"of {len(rows)} rounds two have noise with",
+            rows,
+            levels.NOISE_BETWEEN_RELEASES,
+        ),
     ]
-    if min(rows.shape) > 1:
-        alike, chance = most_alike(rows)
-        findings.append(
-            Finding(
-                "noise of the coordinator in different rounds",
-                f"of {len(rows)} rounds two have noise with a correlation of {alike:.3f}; by "
-                f"chance as much with a probability of {chance:.2g}",
-                chance < levels.NOISE_BETWEEN_RELEASES,
-                {"largest_correlation": alike, "chance": chance},
-            )
-        )
-    return findings
 
 
 def _moved(weights: Weights, start: Weights) -> NDArray[np.float64]:

@@ -22,14 +22,14 @@ def deviation(values: Numbers) -> float:
     return math.sqrt(float(np.square(values).mean()))
 
 
-def amount(rows: Numbers) -> Finding:
+def amount(rows: Numbers, test: str = "amount of noise", where: str = "") -> Finding:
     """Whether there is as much noise as claimed, of which `rows` are in units."""
     ratio = deviation(rows)
     seen = visible_deficit(rows.size, levels.NOISE_AMOUNT)
     return Finding(
-        "amount of noise",
-        f"{ratio:.4f} of what is claimed, over {rows.size} numbers; a lack of {100 * seen:.2g} % "
-        "or more would be found in 99 of 100 tries",
+        test,
+        f"{ratio:.4f} of what is claimed, over {rows.size} numbers{where}; a lack of "
+        f"{100 * seen:.2g} % or more would be found in 99 of 100 tries",
         too_little(rows, 1.0, levels.NOISE_AMOUNT),
         {"ratio": ratio, "visible_deficit": seen},
     )
@@ -62,12 +62,22 @@ def columns(rows: Numbers) -> Finding:
     chosen = np.unique(np.linspace(0, rows.shape[1] - 1, COLUMNS).astype(int))
     if len(chosen) < 2:
         return Finding("noise of different coordinates", "there is one coordinate only")
-    alike, chance = most_alike(rows[:, chosen].T)
-    return Finding(
+    return likeness(
         "noise of different coordinates",
-        f"of {len(chosen)} coordinates two have a correlation of {alike:.3f}; by chance as much "
-        f"with a probability of {chance:.2g}",
-        chance < levels.NOISE_BETWEEN_COORDINATES,
+        f"of {len(chosen)} coordinates two have",
+        rows[:, chosen].T,
+        levels.NOISE_BETWEEN_COORDINATES,
+    )
+
+
+def likeness(test: str, which: str, rows: Numbers, level: float) -> Finding:
+    """Whether two rows of noise [m, d] are more alike than chance has it; `which` begins it."""
+    alike, chance = most_alike(rows)
+    return Finding(
+        test,
+        f"{which} a correlation of {alike:.3f}; by chance as much with a probability of "
+        f"{chance:.2g}",
+        chance < level,
         {"largest_correlation": alike, "chance": chance},
     )
 

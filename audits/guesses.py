@@ -28,7 +28,7 @@ from audits.bounds import TradeOff, epsilon_one_run, epsilon_one_run_f, f_dp_pos
 from audits.curve import Coins, Curve, Scores, known
 from tacit.privacy.accounting import epsilon
 from tacit.privacy.events import GaussianSteps, NoisedSteps
-from tacit.privacy.profile import profile
+from tacit.privacy.profile import largest_profile
 from tacit.runs.audited import Finding
 
 SHARES: Final = (0.1, 0.3, 0.9)
@@ -154,7 +154,7 @@ def trade_off(events: frozenset[Events]) -> TradeOff:
     1905.02383, proposition 2.5. f is its own inverse, and f(1 - x) is what Mahloujifar et al. call
     the inverse of the blow-up function.
     """
-    deltas = np.max([profile(each, _EPSILONS) for each in events], axis=0)
+    deltas = np.array(largest_profile(events, _EPSILONS))
     growth = np.exp(_EPSILONS)
 
     def inverse(x: float) -> float:

@@ -17,7 +17,14 @@ from tacit.errors import ConfigurationError, LedgerError
 from tacit.plans import cohort_size, fewest_replies
 from tacit.privacy.accounting import Accountant, epsilon
 from tacit.privacy.cohort_view import CohortView, SiteView, read_any
-from tacit.privacy.events import Event, ExactRelease, GaussianSteps, NoisedSteps, SkellamSteps
+from tacit.privacy.events import (
+    Event,
+    ExactRelease,
+    GaussianSteps,
+    NoisedSteps,
+    SkellamSteps,
+    noised,
+)
 from tacit.privacy.ledger_file import connect_to_read
 from tacit.privacy.ledger_view import LedgerView
 from tacit.privacy.policy import steps_of
@@ -98,7 +105,7 @@ def audit_ledger(path: Path) -> Stage:
     over = []
     for name, runs in books.items():
         for each in runs.values():
-            spent = [event for event in each.spent() if not isinstance(event, ExactRelease)]
+            spent = noised(each.spent())
             cost = epsilon(spent, each.plan.delta) if spent else 0.0
             if cost > each.plan.epsilon * (1 + ROUNDED):
                 over.append(f"{name} ({cost:.6g} of {each.plan.epsilon:g} in run {each.plan.run})")

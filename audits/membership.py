@@ -29,7 +29,7 @@ from audits.curve import Coins, Scores
 from audits.guesses import Claim
 from tacit.domains.domain import Examples
 from tacit.models.trainable import Weights
-from tacit.privacy.events import ExactRelease
+from tacit.privacy.events import noised
 from tacit.privacy.policy import with_steps
 from tacit.runs.audited import Finding
 from tacit.runs.results import Guarantee
@@ -183,9 +183,8 @@ class Membership:
         """Return what is claimed of these sites together."""
         spent, plans = self._guarantee.sites, self._bench.plan.sites
         done = [with_steps(plans[site].event(), spent[site].steps) for site in sites]
-        noised = [tuple(e for e in events if not isinstance(e, ExactRelease)) for events in done]
         largest = max(spent[site].epsilon for site in sites)
-        return Claim(largest, self._guarantee.delta, frozenset(noised))
+        return Claim(largest, self._guarantee.delta, frozenset(noised(each) for each in done))
 
     def _held(self, rows: Examples, holders: NDArray[np.str_], inside: Coins) -> Scores:
         """Train with the canaries that are in; return log Pr(x|θ) of all, up to a constant."""

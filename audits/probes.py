@@ -13,7 +13,7 @@ import numpy as np
 
 from audits import findings, levels
 from audits.bench import Bench, Release, flat
-from audits.noise import Numbers, most_alike, too_little
+from audits.noise import Numbers, too_little
 from audits.stranger import Stranger
 from server.central import noised_mean
 from tacit.domains.domain import Examples
@@ -97,14 +97,11 @@ class Probes:
         yield from self._predictable(data, plans)
 
     def _repeats(self, rows: Numbers, rounds: int) -> Finding:
-        alike, chance = most_alike(rows)
-        where = f"{rounds} rounds of {len(self._sites)} sites"
-        return Finding(
+        return findings.likeness(
             "noise of different rounds and sites",
-            f"of {where} two have noise with a correlation of {alike:.3f}; by chance as much with "
-            f"a probability of {chance:.2g}",
-            chance < levels.NOISE_BETWEEN_RELEASES,
-            {"largest_correlation": alike, "chance": chance},
+            f"of {rounds} rounds of {len(self._sites)} sites two have noise with",
+            rows,
+            levels.NOISE_BETWEEN_RELEASES,
         )
 
     def _predictable(

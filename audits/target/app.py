@@ -229,10 +229,10 @@ def load(key: str, reference: str) -> Any:
 
 
 def _callable(key: str, reference: str) -> Callable[..., Any]:
-    found = load(key, reference)
+    found: object = load(key, reference)
     if not callable(found):
         raise ConfigurationError(f"{key}={reference} is a {type(found).__name__}, no function")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _is_legacy(app: ClientApp) -> bool:

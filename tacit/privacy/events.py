@@ -9,7 +9,7 @@ Every field is public: an event depends on the configuration of a run and never 
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -168,6 +168,11 @@ NoisedSteps = GaussianSteps | SkellamSteps
 """Events of several steps, each of which adds noise."""
 
 Event = NoisedSteps | ExactRelease
+
+
+def noised(events: Iterable[Event]) -> tuple[NoisedSteps, ...]:
+    """Return the events that add noise, in their order."""
+    return tuple(event for event in events if not isinstance(event, ExactRelease))
 
 
 def to_json(event: Event) -> str:

@@ -17,6 +17,14 @@ from tacit.privacy.accounting import (
 from tacit.privacy.events import ExactRelease, NoisedSteps, SkellamSteps
 
 
+def largest_profile(
+    kinds: Iterable[Iterable[NoisedSteps]], epsilons: Sequence[float]
+) -> list[float]:
+    """Return at each ε the largest δ of several lists of events: see `profile`."""
+    found = [profile(events, epsilons) for events in kinds]
+    return [max(deltas) for deltas in zip(*found, strict=True)]
+
+
 def profile(events: Iterable[NoisedSteps], epsilons: Sequence[float]) -> list[float]:
     """Return the δ that events together have at each ε.
 
