@@ -83,7 +83,9 @@ class Bench:
         random = torch.Generator().manual_seed(seed)
         some = next(iter(self._arm.rows.values()))
         features = spread * torch.randn(count, *some.features.shape[1:], generator=random)
-        if some.targets.is_floating_point():
+        if some.targets.dim() == 2:
+            targets = torch.randint(0, 2, (count, some.targets.shape[1]), generator=random)
+        elif some.targets.is_floating_point():
             targets = 2 * torch.rand(count, generator=random) - 1
         else:
             classes = self._experiment.card.outputs

@@ -18,23 +18,34 @@ NAMED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Rows of one site: `features` float32 [n, ...] and `targets` [n].
+    """Rows of one site: `features` float32 [n, ...] and `targets` [n] or [n, outputs].
 
-    Targets are class indices (int64), or numbers (float32) scaled by the card's `Target`.
+    Targets are class indices (int64 [n]), numbers (float32 [n]) scaled by the card's `Target`, or
+    answers of 0 and 1 to several questions about a row (float32 [n, outputs]): see `Task`.
+    `persons` (int64 [n]) numbers whose each row is, from 0 on without gaps; None where rows name
+    no person.
     """
 
     features: torch.Tensor
     targets: torch.Tensor
+    persons: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @staticmethod
     def together(parts: "Sequence[Examples]") -> "Examples":
-        """Join rows of several places, in their order."""
+        """Join rows of several places, in their order; persons of two places are two."""
+        persons: list[torch.Tensor] = []
+        first = 0
+        for part in parts:
+            if part.persons is not None:
+                persons.append(part.persons + first)
+                first += int(part.persons.max()) + 1 if len(part) else 0
         return Examples(
             torch.cat([part.features for part in parts]),
             torch.cat([part.targets for part in parts]),
+            torch.cat(persons) if len(persons) == len(parts) else None,
         )
 
 
@@ -46,14 +57,30 @@ class SiteData:
     test: Examples
 
 
+class Task(StrEnum):
+    """What is to be told of a row; the loss follows from the targets' type and shape."""
+
+    CLASSES = "classes"
+    """One of several classes: class indices [n], one score a class."""
+    LABELS = "labels"
+    """Which of several labels, any number of them: answers [n, labels], one score a label."""
+    ORDINAL = "ordinal"
+    """One of several classes in order: answers [n, classes - 1] to 'is it above class k?', one
+    score each (Frank and Hall 2001, "A simple approach to ordinal classification", section 2)."""
+    NUMBER = "number"
+    """A number [n], one score."""
+
+
 class Metric(StrEnum):
     """A domain's headline figure."""
 
     ACCURACY = "accuracy"
     AUC = "auc"
-    """Area under the ROC curve, for two classes."""
+    """Area under the ROC curve, of two classes; of labels, its mean over them."""
     RMSE = "rmse"
     """Root of the mean squared error, in the target's unit."""
+    MAE = "mae"
+    """Mean absolute error, of classes in order: by how many classes it is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +111,11 @@ class Target:
 class Card:
     """What a person is told about a domain; all of it is public knowledge.
 
-    A domain has `classes` to tell apart or, with no classes, a `target` to predict. `public_pool`
-    says what the pool is and that it is public by assumption; None where there is none.
-    `synthetic` says that the rows were made by a program.
+    A domain has `classes` to tell apart (`ordered` where they have an order, `together` where a row
+    has any number of them) or, with no classes, a `target` to predict. `public_pool` says what the
+    pool is and that it is public by assumption; None where there is none. `synthetic` says that the
+    rows were made by a program. `prior` is how common each class is by public knowledge, never by a
+    count of anybody's rows; None where nothing is known.
     """
 
     name: str
@@ -99,11 +128,29 @@ class Card:
     public_pool: str | None = None
     synthetic: bool = False
     target: Target | None = None
+    ordered: bool = False
+    together: bool = False
+    prior: tuple[float, ...] | None = None
+
+    @property
+    def task(self) -> Task:
+        """What is to be told of a row."""
+        if self.target:
+            return Task.NUMBER
+        if self.ordered:
+            return Task.ORDINAL
+        return Task.LABELS if self.together else Task.CLASSES
 
     @property
     def outputs(self) -> int:
         """Number of scores that a model gives for an example."""
-        return 1 if self.target else len(self.classes)
+        match self.task:
+            case Task.NUMBER:
+                return 1
+            case Task.ORDINAL:
+                return len(self.classes) - 1
+            case _:
+                return len(self.classes)
 
 
 class Domain(Protocol):
@@ -114,6 +161,9 @@ class Domain(Protocol):
     of aggregation, sampling rates and divisors rest on it. A table may name its columns, one for
     each of `groups`, in an attribute `columns`: the report of a pretraining shows them. A method
     ``load_site(site) -> SiteData`` serves a site that has its own rows and no others (`site_data`).
+    A domain whose rows name persons may have a mapping `declared_persons` like `declared_sizes`, of
+    public constants for the number of persons: with privacy.unit=person, rates and divisors rest on
+    it.
     A domain of very many sites loads a mapping that makes a site when it is asked for
     (`tacit.domains.partitioned.PartitionedSites`): its attribute `whole` is checked instead of
     every site.
@@ -198,7 +248,9 @@ def check_sites(data: Mapping[str, SiteData], card: Card) -> None:
         for part, examples in (("training", held.train), ("test", held.test)):
             if len(examples) == 0:
                 raise DataError(f"site {site!r} has no {part} rows: add rows or leave the site out")
-            if card.target is not None:
+            if card.task in (Task.LABELS, Task.ORDINAL):
+                _check_answers(site, part, examples, card)
+            if card.task is not Task.CLASSES:
                 continue
             bad = (examples.targets < 0) | (examples.targets >= len(card.classes))
             if bad.any():
@@ -208,6 +260,22 @@ def check_sites(data: Mapping[str, SiteData], card: Card) -> None:
                     f"{int(examples.targets[row])}, which is none of the declared classes "
                     f"0 to {len(card.classes) - 1} ({', '.join(card.classes)})"
                 )
+
+
+def _check_answers(site: str, part: str, examples: Examples, card: Card) -> None:
+    """Refuse answers that are not 0 or 1, or not as many as the card has."""
+    if tuple(examples.targets.shape[1:]) != (card.outputs,):
+        raise DataError(
+            f"site {site!r}: targets of {part} rows have the shape "
+            f"{list(examples.targets.shape[1:])}, but {card.name} has {card.outputs} scores"
+        )
+    bad = ~((examples.targets == 0) | (examples.targets == 1)).all(1)
+    if bad.any():
+        row = int(bad.nonzero()[0, 0])
+        raise DataError(
+            f"site {site!r}: {part} row {row + 1} has the answers "
+            f"{examples.targets[row].tolist()}: each must be 0 or 1"
+        )
 
 
 def _checked(data: Mapping[str, SiteData]) -> Mapping[str, SiteData]:

@@ -25,12 +25,13 @@ def usable_losses(
     Parameters
     ----------
     model
-        Maps examples [n, ...] to scores [n, classes], or to [n, 1] where targets are numbers.
+        Maps examples [n, ...] to scores: [n, classes], [n, 1] for numbers, one each for answers.
     features
         Examples [n, ...].
     targets
-        Classes [n] (int64): the loss is cross-entropy. Or numbers [n] (floating point): the loss is
-        half the squared error.
+        Classes [n] (int64): the loss is cross-entropy. Numbers [n] (floating point): it is half the
+        squared error. Answers [n, outputs] of 0 or 1 (floating point): it is the mean of their
+        binary cross-entropies.
     precision
         Type of the forward pass.
 
@@ -58,7 +59,13 @@ def losses_of(
         enabled=precision != torch.float32,
     ):
         scores = model(features)
-    if targets.is_floating_point():
+    if targets.dim() == 2:
+        usable = finite & ((targets == 0) | (targets == 1)).all(1)
+        answers = torch.where(usable.unsqueeze(1), targets, 0)
+        losses = nn.functional.binary_cross_entropy_with_logits(
+            scores.float(), answers, reduction="none"
+        ).mean(1)
+    elif targets.is_floating_point():
         usable = finite & torch.isfinite(targets)
         losses = (scores[:, 0].float() - torch.where(usable, targets, 0)).square() / 2
     else:

@@ -188,7 +188,10 @@ def _batch(
     if not len(chosen):
         features, targets = rows.features, rows.targets
         shape = present.shape
-        empty = features.new_zeros(*shape, *features.shape[1:]), targets.new_zeros(shape)
+        empty = (
+            features.new_zeros(*shape, *features.shape[1:]),
+            targets.new_zeros(*shape, *targets.shape[1:]),
+        )
         return Batch(*empty, present.to(device))
     numbers = numbers.to(device)
     return Batch(rows.features[numbers], rows.targets[numbers], present.to(device))

@@ -21,7 +21,7 @@ class Batch:
     Parameters
     ----------
     features, targets
-        [K, B, ...] and [K, B]. A padded row holds anything.
+        [K, B, ...], and [K, B] or [K, B, outputs]. A padded row holds anything.
     present
         bool [K, B]: which rows are no padding.
     """
@@ -138,7 +138,7 @@ def _sums(
         return scores
 
     losses, usable = usable_losses(
-        scores_of, batch.features.flatten(0, 1), batch.targets.flatten(), precision
+        scores_of, batch.features.flatten(0, 1), batch.targets.flatten(0, 1), precision
     )
     usable = usable & batch.present.flatten()
     loss = (losses * batch.present.flatten() * loss_scale).sum()
