@@ -115,7 +115,8 @@ class Card:
     has any number of them) or, with no classes, a `target` to predict. `public_pool` says what the
     pool is and that it is public by assumption; None where there is none. `synthetic` says that the
     rows were made by a program. `prior` is how common each class is by public knowledge, never by a
-    count of anybody's rows; None where nothing is known.
+    count of anybody's rows; None where nothing is known. `texts` says that examples are texts, as
+    bytes (`tacit.domains.texts`), which a model reads by itself.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Card:
     ordered: bool = False
     together: bool = False
     prior: tuple[float, ...] | None = None
+    texts: bool = False
 
     @property
     def task(self) -> Task:
