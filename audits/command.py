@@ -81,7 +81,7 @@ def _what(words: list[str]) -> tuple[str, Path]:
     found = [word.partition("=") for word in words]
     for key, _, _value in found:
         if key not in ("run", "ledger"):
-            from commands.options import nearest
+            from tacit.nearest import nearest
 
             raise ConfigurationError(
                 f"{key}: there is no such key; {nearest(key, ('run', 'ledger', 'target'))}"

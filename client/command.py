@@ -69,7 +69,7 @@ def _own_words(words: list[str]) -> tuple[Path, bool]:
     for word in words:
         key, _, value = word.partition("=")
         if key not in ("site", "check"):
-            from commands.options import nearest
+            from tacit.nearest import nearest
 
             raise ConfigurationError(
                 f"{key}: there is no such key here, and what a site trains and allows stands in "

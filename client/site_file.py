@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, ConfigDict, Field, with_config
 
-from commands.options import nearest
 from tacit import plain_yaml
 from tacit.configuration import read_as
 from tacit.errors import ConfigurationError
+from tacit.nearest import nearest
 from tacit.privacy_settings import Positive, Seed
 from tacit.settings import Count
 from tacit.trust.hosts import Hosts

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from commands.options import nearest
 from tacit.errors import ConfigurationError
+from tacit.nearest import nearest
 
 OPTIONS: Final = ("--help", "--version", "--list", "--multirun", "--config-dir", "--show")
 

@@ -17,8 +17,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from commands.options import Options, match, nearest, options
+from commands.options import Options, options
 from tacit.errors import ConfigurationError
+from tacit.nearest import match, nearest
 from tacit.refused import STRATEGIES
 
 HELPERS: Final = ("recommended",)

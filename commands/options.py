@@ -3,8 +3,7 @@
 Nothing here needs Hydra, so a list of options is answered at once.
 """
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -52,20 +51,6 @@ def line(option: Traversable) -> str:
         if text.startswith("# ") and "@package" not in text:
             return text.removeprefix("# ").strip()
     return ""
-
-
-def match(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that was probably meant, None where none is near."""
-    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.65)
-    return close[0] if close else None
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Say which known word, or the beginning of it, was meant; all of them where none is near."""
-    choices = sorted(known)
-    beginnings = {choice[: len(word) + 1]: choice for choice in choices}
-    meant = match(word, choices) or beginnings.get(match(word, beginnings) or "")
-    return f"did you mean {meant!r}?" if meant else f"there are {', '.join(choices)}"
 
 
 def _of_group(group: Traversable) -> dict[str, Traversable]:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from commands.compose import parse
-from commands.options import nearest, options
+from commands.options import options
 from tacit.errors import ConfigurationError, RunDirectoryError
+from tacit.nearest import nearest
 from tacit.runs.directory import read_config
 
 MAY_DIFFER: Final = frozenset(

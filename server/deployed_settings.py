@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, with_config
 
-from commands.options import nearest
 from tacit.configuration import read_as
 from tacit.errors import ConfigurationError
+from tacit.nearest import nearest
 from tacit.plain_yaml import plain_value
 from tacit.privacy_settings import Positive
 

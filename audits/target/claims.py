@@ -12,8 +12,8 @@ from typing import Final
 
 from scipy.stats import norm
 
-from commands.options import nearest
 from tacit.errors import ConfigurationError
+from tacit.nearest import nearest
 from tacit.privacy.accounting import epsilon
 from tacit.privacy.events import GaussianSteps, Relation, Unit
 from tacit.runs.audited import Finding

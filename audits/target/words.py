@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from audits.target.claims import Claim, Value, read_claim
-from commands.options import nearest
 from tacit.errors import ConfigurationError
+from tacit.nearest import nearest
 
 PLACES: Final = ("target", "target.weights", "target.rows")
 CONFIGS: Final = ("target.run_config", "target.node_config", "target.config")

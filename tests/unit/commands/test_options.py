@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.options import line, match, nearest, options
+from commands.options import line, options
 from tacit.errors import ConfigurationError
 
 
@@ -50,10 +50,3 @@ def test_a_folder_without_options_is_refused(tmp_path: Path):
         options(tmp_path)
     with pytest.raises(ConfigurationError, match="no such folder"):
         options(tmp_path / "nowhere")
-
-
-def test_the_nearest_word_is_named_or_all_of_them():
-    assert match("domian", ["domain", "model"]) == "domain"
-    assert match("zzz", ["domain", "model"]) is None
-    assert nearest("hart", ["heart_disease", "hospitals"]) == "did you mean 'heart_disease'?"
-    assert nearest("zzz", ["b", "a"]) == "there are a, b"
