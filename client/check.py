@@ -22,10 +22,9 @@ from client.setup import allowed_by, own_model, policy_of, site_privacy
 from client.site import stated_limits
 from client.site_file import SiteFile
 from strategies.build import build_strategy, proximal_mu
-from tacit.components import make
 from tacit.domains.domain import Domain, site_data
 from tacit.errors import ConfigurationError, ExitCode, InputError, TacitError
-from tacit.experiment import Prepared
+from tacit.experiment import Prepared, domain_of
 from tacit.logs import one_line
 from tacit.messages import Terms
 from tacit.plans import fewest_summed, site_plans, sums_securely
@@ -115,7 +114,7 @@ class _Check:
         yield from warnings(bundle)
 
     def data(self) -> Lines:
-        self._domain = domain = make("domain", self._settings.domain)
+        self._domain = domain = domain_of(self._settings)
         data = site_data(domain, self._file.name)
         yield (
             f"{domain.card.name}: {len(data.train)} training rows (declared: "

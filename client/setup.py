@@ -10,10 +10,9 @@ from client.allowed import Allowed
 from client.secure import SecureSums
 from client.site import Site, seeded_streams, system_streams
 from client.site_file import SiteFile
-from tacit.components import make
 from tacit.domains.domain import Card, Domain, SiteData, site_data
 from tacit.errors import ConfigurationError
-from tacit.experiment import Prepared, prepare_model
+from tacit.experiment import Prepared, domain_of, prepare_model
 from tacit.plans import LEAST_SITES, ON_FROM
 from tacit.privacy.ledger import Ledger
 from tacit.privacy.policy import Policy
@@ -73,7 +72,7 @@ def take_stock(
     InputError
         Data, model, device or weights cannot be used.
     """
-    domain: Domain = make("domain", settings.domain)
+    domain = domain_of(settings)
     data = site_data(domain, file.name)
     prepared = own_model(file, settings, domain, on_pretraining)
     return Holdings(domain.card, data, domain.declared_sizes[file.name], prepared)

@@ -27,10 +27,9 @@ from server.summary import summarise
 from server.watch_service import watch_service
 from strategies.build import build_strategy
 from strategies.limits import check_run
-from tacit.components import make
 from tacit.domains.domain import Card, Domain
 from tacit.errors import ConfigurationError, ModelError, RunDirectoryError, TrustError
-from tacit.experiment import Prepared, prepare_model
+from tacit.experiment import Prepared, domain_of, prepare_model
 from tacit.messages import Limits
 from tacit.models.trainable import trainable_weights
 from tacit.plans import ON_FROM, sums_securely
@@ -88,7 +87,7 @@ def deploy(
     bundle = load_server_bundle(own.bundle)
     for sentence in warnings(bundle):
         log.warning("%s", sentence)
-    domain: Domain = make("domain", settings.domain)
+    domain = domain_of(settings)
     sites = _sites(bundle, domain, settings)
     prepared = prepare_model(settings, domain)
     started = time.perf_counter()

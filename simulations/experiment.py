@@ -13,6 +13,7 @@ from tacit.domains.domain import Examples, SiteData
 from tacit.domains.partitioned import PartitionedSites
 from tacit.experiment import Prepared, prepare_model
 from tacit.learning.canaries import Canaries
+from tacit.models.reading import OnRead
 from tacit.models.trainable import Weights, load_trainable
 from tacit.plans import cohort_size, sums_securely
 from tacit.privacy_settings import AnyPrivacy, NoiseSource, NoPrivacy
@@ -59,7 +60,9 @@ class Arm:
 
 
 def prepare(
-    settings: Settings, on_pretraining: Callable[[int, float], None] = lambda step, loss: None
+    settings: Settings,
+    on_pretraining: Callable[[int, float], None] = lambda step, loss: None,
+    on_read: OnRead = lambda done, total: None,
 ) -> Experiment:
     """Read and check everything a run needs.
 
@@ -69,13 +72,15 @@ def prepare(
         The experiment.
     on_pretraining
         Called after each step of pretraining, where there is any to do, with its loss.
+    on_read
+        Called with how many examples a model has read of how many, where it reads any.
 
     Raises
     ------
     InputError
         Configuration, data, model or weights cannot be used; nothing was spent.
     """
-    held = loaded(settings.domain)
+    held = loaded(settings, on_read)
     domain = held.domain
     sizes = dict(sorted(domain.declared_sizes.items()))
     check_sizes(sizes, settings)

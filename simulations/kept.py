@@ -12,22 +12,25 @@ from contextvars import ContextVar
 from dataclasses import asdict
 from functools import cached_property
 
-from tacit.components import make
-from tacit.domains.domain import Domain, Examples, SiteData, check_inputs, check_sites
+from tacit.domains.domain import Examples, SiteData, check_inputs, check_sites
 from tacit.domains.partitioned import PartitionedSites
-from tacit.settings import Component
+from tacit.experiment import domain_of
+from tacit.models.reading import OnRead
+from tacit.settings import Settings
 
 Features = dict[str, Examples]
 """By site: its training rows as the frozen part of a model hands them to the part that trains."""
 
 
 class Loaded:
-    """A domain, and its data once they are asked for.
+    """A domain as a model sees it, and its data once they are asked for.
 
     Parameters
     ----------
-    chosen
-        The domain's class and options.
+    settings
+        The experiment.
+    on_read
+        Called with how many examples the model has read of how many.
 
     Attributes
     ----------
@@ -35,8 +38,8 @@ class Loaded:
         What models made of the data, each by what it depends on beside them.
     """
 
-    def __init__(self, chosen: Component) -> None:
-        self.domain: Domain = make("domain", chosen)
+    def __init__(self, settings: Settings, on_read: OnRead) -> None:
+        self.domain = domain_of(settings, on_read)
         self.features: dict[tuple[object, ...], Features] = {}
 
     @cached_property
@@ -68,19 +71,29 @@ def keeping() -> Iterator[None]:
         _KEPT.reset(token)
 
 
-def loaded(chosen: Component) -> Loaded:
+def loaded(settings: Settings, on_read: OnRead = lambda done, total: None) -> Loaded:
     """Make a domain; or return what was made of the same settings before.
+
+    Parameters
+    ----------
+    settings
+        The experiment.
+    on_read
+        Called with how many examples a model has read of how many, where it reads any.
 
     Raises
     ------
-    ConfigurationError
-        There is no such class, or it does not take these options.
+    InputError
+        There is no such class, it does not take these options, or no model reads its examples.
     """
     kept = _KEPT.get()
     if kept is None:
-        return Loaded(chosen)
-    key = json.dumps(asdict(chosen), sort_keys=True, default=repr)
+        return Loaded(settings, on_read)
+    model, engine = settings.model, settings.engine
+    # What a model reads depends on it, on where it does so and with how many threads.
+    asked = [asdict(settings.domain), asdict(model.architecture), model.train, engine.device]
+    key = json.dumps([*asked, engine.threads], sort_keys=True, default=repr)
     if key not in kept:
         kept.clear()  # before another is read: never two at once
-        kept[key] = Loaded(chosen)
+        kept[key] = Loaded(settings, on_read)
     return kept[key]

@@ -73,7 +73,11 @@ def simulate(
     resume = settings.run.resume is not None
     path = _run_path(settings)
     started = time.perf_counter()
-    experiment = prepare(settings, partial(_show_pretraining, settings, progress))
+    experiment = prepare(
+        settings,
+        partial(_show_pretraining, settings, progress),
+        partial(progress.step, "reading"),
+    )
     if sites is not None:
         experiment = only(experiment, sites)
     arm = main_arm(experiment)

@@ -15,8 +15,10 @@ from tacit.components import make
 from tacit.domains.domain import Card, Domain
 from tacit.errors import ConfigurationError
 from tacit.learning.local import Compute
+from tacit.models.adapters import add_adapters
 from tacit.models.compatibility import check_private, check_scores
-from tacit.models.shared import SharedModel, shared_model
+from tacit.models.reading import OnRead, ReadDomain, read_domain
+from tacit.models.shared import SharedModel, seeded, shared_model
 from tacit.models.trainable import choose_trainable, trainable_weights
 from tacit.models.weights import state_arrays
 from tacit.privacy_settings import RecordPrivacy, SharedNoisePrivacy
@@ -61,6 +63,32 @@ class Prepared:
         return sum(p.numel() for p in self.shared.module.parameters() if p.requires_grad)
 
 
+def domain_of(settings: Settings, on_read: OnRead = lambda done, total: None) -> Domain:
+    """Make the experiment's domain, as its model sees it; no row is read.
+
+    Parameters
+    ----------
+    settings
+        The experiment.
+    on_read
+        Called with how many examples a model has read of how many, while they are loaded.
+
+    Raises
+    ------
+    InputError
+        Domain, device or pretrained model cannot be used, or they do not fit.
+    """
+    torch.set_num_threads(settings.engine.threads)
+    domain: Domain = make("domain", settings.domain)
+    return read_domain(
+        domain,
+        make("model.architecture", settings.model.architecture),
+        settings.model.train,
+        _compute(settings.engine).device,
+        on_read,
+    )
+
+
 def prepare_model(
     settings: Settings,
     domain: Domain,
@@ -73,7 +101,7 @@ def prepare_model(
     settings
         The experiment.
     domain
-        Its domain; no row of a site is read.
+        Its domain, of `domain_of`; no row of a site is read.
     on_pretraining
         Called after each step of pretraining, where there is any to do, with its loss.
 
@@ -86,16 +114,24 @@ def prepare_model(
     cache = _usable(Path(settings.cache) if settings.cache else default_cache())
     compute = _compute(settings.engine)
     inputs = tuple(domain.inputs)
+    reading = domain.reading if isinstance(domain, ReadDomain) else None
     shared = shared_model(
         settings.model,
-        make("model.architecture", settings.model.architecture),
+        reading.architecture
+        if reading
+        else make("model.architecture", settings.model.architecture),
         domain,
         inputs,
         settings.seed,
         cache,
         on_pretraining,
     )
-    choose_trainable(shared.module, settings.model.train)
+    if reading:
+        shared = SharedModel(shared.module, reading.description)
+    if settings.model.train.adapts:
+        with seeded(settings.seed):
+            add_adapters(shared.module, settings.model.lora)
+    choose_trainable(shared.module, settings.model.train, settings.model.train_pattern)
     shared.module.to(compute.device)
     check_scores(shared.module, inputs, domain.card.outputs)
     if isinstance(settings.privacy, RecordPrivacy | SharedNoisePrivacy):
@@ -105,7 +141,7 @@ def prepare_model(
         domain.card,
         dict(sorted(domain.declared_sizes.items())),
         shared,
-        _frozen_sha256(settings.model, shared),
+        _frozen_sha256(settings.model, shared, reading.sha256 if reading else None),
         compute,
         cache,
     )
@@ -149,12 +185,14 @@ def _compute(engine: EngineSettings) -> Compute:
     return Compute(device, engine.microbatch, _DTYPES[engine.precision], engine.loss_scale)
 
 
-def _frozen_sha256(model: ModelSettings, shared: SharedModel) -> str:
-    """Hash all of the model that does not travel."""
+def _frozen_sha256(model: ModelSettings, shared: SharedModel, read_by: str | None) -> str:
+    """Hash all of the model that does not travel; of files their content, not where they are."""
     travels = trainable_weights(shared.module)
-    digest = hashlib.sha256(
-        json.dumps([asdict(model.architecture), model.train.value], sort_keys=True).encode()
-    )
+    chosen: dict[str, object] = asdict(model.architecture)
+    if read_by is not None:
+        chosen["options"] = {**model.architecture.options, "pretrained": read_by}
+    told = [chosen, model.train.value]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for name, array in sorted(state_arrays(shared.module).items()):
         if name not in travels:
             digest.update(f"{name}:{array.shape};".encode())

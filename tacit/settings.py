@@ -4,6 +4,7 @@ Every option of a group has a dataclass with its `kind`; what happens follows th
 absence of a key. `tacit.configuration` reads a plain mapping (of YAML) into these.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, with_config
 
 from tacit.learning.plan import LocalOptimizer
+from tacit.models.adapters import Lora
 from tacit.models.pretraining import Pretraining
 from tacit.models.trainable import Train
 from tacit.privacy.events import Unit
@@ -45,13 +47,32 @@ class ModelSettings:
     """The shared model: architecture, what trains, and where its pretrained weights come from.
 
     `weights` is the path of pretrained weights, or None to pretrain on the domain's public pool
-    (where it has one).
+    (where it has one). `name` and `sha256` are of a model that others have pretrained, for an
+    architecture that loads it. `train_pattern` says what trains with ``train=regex``, and `lora`
+    how thin the matrices of ``lora`` and ``ffa_lora`` are.
     """
 
     architecture: Component
     train: Train = Train.HEAD
+    name: str | None = None
+    sha256: str | None = None
+    train_pattern: str | None = None
+    lora: Lora = field(default_factory=Lora)
     weights: str | None = None
     pretraining: Pretraining | None = None
+
+    def __post_init__(self) -> None:
+        if (self.train is Train.REGEX) != (self.train_pattern is not None):
+            raise ValueError(
+                f"train={self.train.value} and train_pattern={self.train_pattern}: a pattern says "
+                "what trains with model.train=regex, and goes with nothing else"
+            )
+        try:
+            re.compile(self.train_pattern or "")
+        except re.error as error:
+            raise ValueError(
+                f"train_pattern={self.train_pattern}: is no regular expression: {error}"
+            ) from error
 
 
 @with_config(_STRICT)

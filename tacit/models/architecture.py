@@ -17,7 +17,10 @@ class Architecture(Protocol):
     a batch (BatchNorm does): per-example gradients would not be defined.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        ...
 
     def build(self, inputs: tuple[int, ...], outputs: int) -> nn.Module:
         """Return a new module for examples of shape `inputs`.
@@ -70,3 +73,14 @@ def head_of(model: nn.Module) -> nn.Module:
             "scores that name, with zero weights (tacit.models.architecture.zero_head)"
         )
     return head
+
+
+def made_up_examples(
+    model: nn.Module, count: int, inputs: tuple[int, ...], generator: torch.Generator
+) -> torch.Tensor:
+    """Make up examples [count, *inputs] on the CPU: the model's own, where it makes some."""
+    own = getattr(model, "made_up", None)
+    if own is not None:
+        examples: torch.Tensor = own(count, generator)
+        return examples
+    return torch.rand((count, *inputs), generator=generator)

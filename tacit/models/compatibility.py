@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tacit.errors import ModelError
+from tacit.models.architecture import made_up_examples
 
 _ADVICE: Final = {
     "Norm": "replace it by GroupNorm (opacus.validators.ModuleValidator.fix does that)",
@@ -63,7 +64,7 @@ def check_scores(model: nn.Module, inputs: tuple[int, ...], outputs: int) -> Non
         Says what the model gave for two made-up examples.
     """
     device = next(model.parameters()).device
-    examples = torch.rand((2, *inputs), generator=torch.Generator().manual_seed(0)).to(device)
+    examples = made_up_examples(model, 2, inputs, torch.Generator().manual_seed(0)).to(device)
     wanted = f"scores of shape (2, {outputs}) for 2 examples of shape {inputs}"
     was_training = model.training
     model.eval()
@@ -141,7 +142,7 @@ def _compare_with_autograd(model: nn.Module, inputs: tuple[int, ...]) -> None:
     trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     generator = torch.Generator().manual_seed(0)
     device = trainable[0][1].device
-    examples = torch.rand((3, *inputs), generator=generator).to(device)
+    examples = made_up_examples(model, 3, inputs, generator).to(device)
     with torch.no_grad():
         # Zero weights (a fresh head) would hide the layers below them.
         for _, p in trainable:

@@ -87,9 +87,16 @@ def fresh_model(
     architecture: Architecture, domain: Domain, inputs: tuple[int, ...], seed: int
 ) -> nn.Module:
     """Build a model whose initial weights follow from the seed alone."""
+    with seeded(seed):
+        return architecture.build(inputs, domain.card.outputs)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let what draws initial weights from torch's global generator draw what the seed fixes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return architecture.build(inputs, domain.card.outputs)
+        yield
 
 
 def pretrain_to(

@@ -1,8 +1,10 @@
 """Which weights of a model train, and how they travel: by name, as fp32 arrays."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,24 +25,59 @@ class Train(StrEnum):
     """Which part of the model trains."""
 
     HEAD = "head"
+    LORA = "lora"
+    """The head, and two thin matrices beside each frozen one (Hu et al. 2022, arXiv 2106.09685,
+    section 4.1)."""
+    FFA_LORA = "ffa_lora"
+    """Of the two only that which starts from zero, the other being frozen as drawn: half as many
+    weights, and a mean of sites' updates is the update of their mean (Sun et al. 2024, "Improving
+    LoRA in privacy-preserving federated learning", section 4)."""
     ALL = "all"
+    REGEX = "regex"
+    """The head, and what a pattern finds."""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether thin matrices are added to the model."""
+        return self in (Train.LORA, Train.FFA_LORA)
 
 
-def choose_trainable(model: nn.Module, train: Train) -> None:
+_TRAINS: Final = {Train.LORA: r"\.lora_[AB]\.", Train.FFA_LORA: r"\.lora_B\."}
+
+
+def choose_trainable(model: nn.Module, train: Train, pattern: str | None = None) -> None:
     """Freeze what does not train.
+
+    Parameters
+    ----------
+    model
+        With thin matrices, where they are to train (`tacit.models.adapters`).
+    train
+        Which part.
+    pattern
+        Of `Train.REGEX`: searched for in each parameter's name.
 
     Raises
     ------
     ModelError
-        The model has no head.
+        The model has no head, or nothing that the pattern finds.
     """
-    head = head_of(model)
-    model.requires_grad_(False)
-    if train is Train.HEAD:
-        head.requires_grad_(True)
-    else:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(not name.startswith(PRETRAINING_ONLY))
+    head_of(model)
+    wanted = _TRAINS.get(train, pattern if train is Train.REGEX else None)
+    found = False
+    for name, parameter in model.named_parameters():
+        chosen = train is Train.ALL
+        if wanted is not None:
+            chosen = re.search(wanted, name) is not None
+        chosen = chosen and not name.startswith(PRETRAINING_ONLY)
+        found |= chosen
+        parameter.requires_grad_(chosen or name.startswith("head."))
+    if wanted is not None and not found:
+        some = [name for name, _ in model.named_parameters()]
+        raise ModelError(
+            f"model.train={train.value}: of the model's {len(some)} parameters none has a name in "
+            f"which {wanted!r} is found: they are called {', '.join(some[:3])} and so on"
+        )
 
 
 def trainable_weights(model: nn.Module) -> Weights:

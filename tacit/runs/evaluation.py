@@ -23,6 +23,7 @@ DIRECTIONS: Final = {
     Metric.ACCURACY: Direction.MAXIMIZE,
     Metric.AUC: Direction.MAXIMIZE,
     Metric.RMSE: Direction.MINIMIZE,
+    Metric.MAE: Direction.MINIMIZE,
 }
 
 

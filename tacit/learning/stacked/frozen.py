@@ -13,6 +13,7 @@ from torch import nn
 from tacit.domains.domain import Examples
 from tacit.learning.local import Compute
 from tacit.learning.stacked.trial import random_layer
+from tacit.models.architecture import made_up_examples
 from tacit.models.compatibility import untouched
 
 _AT_ONCE: Final = 256
@@ -69,7 +70,7 @@ def split(model: nn.Module, inputs: tuple[int, ...], compute: Compute) -> Split 
     if not prefix or random_layer(model):
         return None
     head = model.get_submodule(prefix)
-    examples = torch.rand((3, *inputs), generator=torch.Generator().manual_seed(0))
+    examples = made_up_examples(model, 3, inputs, torch.Generator().manual_seed(0))
     examples = examples.to(compute.device)
     model.train()
     with untouched(model):

@@ -22,6 +22,7 @@ from tacit.learning.stacked.cohort import Sums
 from tacit.learning.stacked.gradients import Batch, stacked_sums
 from tacit.learning.stacked.parameter import NoRule
 from tacit.learning.stacked.vmapped import vmapped_sums
+from tacit.models.architecture import made_up_examples
 from tacit.models.compatibility import ROUNDING, TOLERANCE, UNFIT, made_up_targets, untouched
 
 _VALUES_AT_ONCE: Final = 3 << 19
@@ -146,7 +147,8 @@ class _Example:
             name: torch.stack([p.detach() + 0.1 * made_up(*p.shape) for _ in range(_SITES)])
             for name, p in trainable.items()
         }
-        features = made_up(_SITES, _ROWS, *inputs)
+        features = made_up_examples(model, _SITES * _ROWS, inputs, generator).to(device)
+        features = features.view(_SITES, _ROWS, *inputs)
         targets = torch.stack([made_up_targets(model, own) for own in features])
         # One row of the second site is padding.
         present = torch.ones(_SITES, _ROWS, dtype=torch.bool, device=device)

@@ -14,7 +14,7 @@ def settings(*words):
 
 
 def test_a_run_by_itself_reads_its_data_anew():
-    chosen = settings("domain=hospitals").domain
+    chosen = settings("domain=hospitals")
     assert loaded(chosen) is not loaded(chosen)
     first, second = prepare(settings("domain=hospitals")), prepare(settings("domain=hospitals"))
     assert first.data["county"] is not second.data["county"]
@@ -46,9 +46,9 @@ def test_features_are_shared_where_the_frozen_part_is_the_same():
 
 def test_two_data_sets_are_never_kept_at_once():
     with keeping():
-        first = loaded(settings("domain=digits", "domain.partition.sites=5").domain)
+        first = loaded(settings("domain=digits", "domain.partition.sites=5"))
         gone = weakref.ref(first.data)
         del first
-        loaded(settings("domain=digits", "domain.partition.sites=6").domain)
+        loaded(settings("domain=digits", "domain.partition.sites=6"))
         gc.collect()
         assert gone() is None

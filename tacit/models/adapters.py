@@ -1,0 +1,81 @@
+"""Thin matrices beside a model's frozen ones (LoRA), put there by peft."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from torch import nn
+
+from tacit.errors import ConfigurationError, ModelError
+from tacit.models.trainable import PRETRAINING_ONLY
+
+_NOT: Final = ("head.", "head", *PRETRAINING_ONLY)
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """How thin matrices are added: BA α/r to each chosen weight (Hu et al. 2022, section 4.1).
+
+    Parameters
+    ----------
+    rank
+        r, of both.
+    alpha
+        α; the larger, the more a step of them moves the model.
+    targets
+        Which layers have them: searched for in a linear layer's name; None for all.
+    """
+
+    rank: int = 8
+    alpha: int = 16
+    targets: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha < 1:
+            raise ConfigurationError(
+                f"model.lora: rank={self.rank} and alpha={self.alpha} must be at least 1"
+            )
+        try:
+            re.compile(self.targets or "")
+        except re.error as error:
+            raise ConfigurationError(
+                f"model.lora.targets={self.targets}: is no regular expression: {error}"
+            ) from error
+
+
+def add_adapters(model: nn.Module, lora: Lora) -> Sequence[str]:
+    """Add thin matrices to a model in place and return the names of the layers that have them.
+
+    One of the two is drawn from torch's global generator, which the caller seeds; the other is
+    zero, so that the model computes what it did.
+
+    Raises
+    ------
+    ConfigurationError
+        peft is not installed.
+    ModelError
+        The model has no linear layer of such a name.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise ConfigurationError(
+            "model.train=lora: the package peft is not installed: pip install 'tacit[lora]'"
+        ) from error
+    linear = [
+        name
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) and not name.startswith(_NOT)
+    ]
+    chosen = [name for name in linear if re.search(lora.targets or "", name)]
+    if not chosen:
+        raise ModelError(
+            f"model.lora.targets={lora.targets}: the model's linear layers below its head are "
+            f"{', '.join(linear[:4]) or 'none'}: choose some of them, or model.train=head"
+        )
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, target_modules=chosen, lora_dropout=0.0, bias="none"
+    )
+    inject_adapter_in_model(config, model)
+    return chosen

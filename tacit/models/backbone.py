@@ -1,0 +1,193 @@
+"""A pretrained backbone of anybody's with our head on it."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+from torch import nn
+
+from tacit.models.architecture import zero_head
+from tacit.models.linear import LinearModel
+from tacit.models.mended import expand_positions
+from tacit.models.reading import More, Reader, Reading
+from tacit.models.trainable import Train
+
+AT_ONCE = 128
+"""Examples of one pass of a frozen backbone."""
+
+
+class Backbone(Protocol):
+    """What a `nn.Module` must have to stand under our head."""
+
+    def __call__(self, examples: torch.Tensor) -> torch.Tensor:
+        """Return embeddings [n, width] of examples [n, ...] as its preparation makes them."""
+        ...
+
+    def made_up(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Make up examples [count, ...] that it may be given."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where the head starts: weights [outputs, width]; its bias is zero."""
+
+    weight: torch.Tensor
+
+
+class BackboneModel(nn.Module):
+    """A backbone and a head.
+
+    Parameters
+    ----------
+    backbone
+        A module that is a `Backbone`.
+    width
+        Of what it gives the head.
+    outputs
+        Number of scores.
+    start
+        Where the head starts; None for zeros.
+    """
+
+    def __init__(self, backbone: nn.Module, width: int, outputs: int, start: Start | None) -> None:
+        super().__init__()
+        expand_positions(backbone)
+        self.backbone = backbone
+        self.head = _head(width, outputs, start)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return scores [n, outputs]."""
+        scores: torch.Tensor = self.head(self.backbone(features))
+        return scores
+
+    def made_up(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Make up examples [count, ...] that the backbone may be given."""
+        return cast(Backbone, self.backbone).made_up(count, generator)
+
+
+def _head(width: int, outputs: int, start: Start | None) -> nn.Linear:
+    head = zero_head(width, outputs)
+    if start is not None:
+        with torch.no_grad():
+            head.weight.copy_(start.weight)
+    return head
+
+
+@dataclass(frozen=True, slots=True)
+class WholeModel:
+    """Architecture of a `BackboneModel`, whose pretrained weights it brings."""
+
+    name: str
+    backbone: nn.Module
+    width: int
+    start: Start | None
+
+    def build(self, inputs: tuple[int, ...], outputs: int) -> nn.Module:
+        """Return a new module."""
+        return BackboneModel(copy.deepcopy(self.backbone), self.width, outputs, self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadAlone:
+    """Architecture of the head, where the backbone has read the examples before."""
+
+    name: str
+    start: Start | None
+
+    def build(self, inputs: tuple[int, ...], outputs: int) -> nn.Module:
+        """Return a new module for embeddings of shape `inputs`."""
+        model = LinearModel(inputs[0], outputs)
+        if self.start is not None:
+            with torch.no_grad():
+                model.head.weight.copy_(self.start.weight)
+        return model
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """A reader that goes through a frozen backbone.
+
+    Parameters
+    ----------
+    prepare
+        What the backbone needs done to an example.
+    backbone
+        On `device`.
+    width
+        Of an embedding.
+    lengths
+        Gives how long each prepared example is, of those that are padded at their end; None where
+        all are alike. Examples of one length go through together and without their padding, so
+        that none's embedding depends on the others'.
+    """
+
+    prepare: Reader
+    backbone: nn.Module
+    width: int
+    device: torch.device
+    lengths: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Shape of an embedding."""
+        return (self.width,)
+
+    def __call__(self, features: torch.Tensor, more: More) -> torch.Tensor:
+        """Return embeddings float32 [n, width]."""
+        prepared = self.prepare(features, lambda count: None)
+        found = torch.zeros(len(prepared), self.width)
+        self.backbone.eval()
+        for rows, length in self._passes(prepared):
+            part = prepared[rows]
+            with torch.no_grad():
+                seen = self.backbone((part if length is None else part[:, :length]).to(self.device))
+            found[rows] = seen.float().cpu()
+            more(len(rows))
+        return found
+
+    def _passes(self, prepared: torch.Tensor) -> list[tuple[torch.Tensor, int | None]]:
+        every = torch.arange(len(prepared))
+        if self.lengths is None:
+            return [(rows, None) for rows in torch.split(every, AT_ONCE) if len(rows)]
+        lengths = self.lengths(prepared)
+        return [
+            (rows, length)
+            for length in sorted(set(lengths.tolist()))
+            for rows in torch.split(every[lengths == length], AT_ONCE)
+        ]
+
+
+def reading_through(
+    name: str,
+    prepare: Reader,
+    backbone: nn.Module,
+    train: Train,
+    device: torch.device,
+    sha256: str,
+    description: str,
+    *,
+    width: int,
+    start: Start | None = None,
+    lengths: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> Reading:
+    """Return how examples are read: through the backbone, where it does not train."""
+    if train is Train.HEAD:
+        through = Embeddings(prepare, backbone.to(device), width, device, lengths)
+        return Reading(through, HeadAlone(name, start), sha256, description)
+    return Reading(prepare, WholeModel(name, backbone, width, start), sha256, description)
+
+
+def without_dropout(settings: Mapping[str, object]) -> dict[str, float]:
+    """Return the keys of a configuration that are chances of dropout, each set to zero.
+
+    Dropout draws for each site by itself, and noise enough is added to private gradients.
+    """
+    words = ("dropout", "dropout_prob", "pdrop", "dropout_rate", "drop_path_rate")
+    return {
+        key: 0.0
+        for key, value in settings.items()
+        if key.endswith(words) and isinstance(value, float) and value > 0
+    }

@@ -1,0 +1,238 @@
+"""Any model of transformers, from the hub, a folder or a package, with our head on it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from tacit.domains.domain import Card, Task
+from tacit.errors import ConfigurationError, ModelError
+from tacit.models.backbone import Start, reading_through, without_dropout
+from tacit.models.hub import ModelFiles, model_files
+from tacit.models.mended import fix_batch_norms, still
+from tacit.models.reading import Reader, Reading
+from tacit.models.trainable import Train
+from tacit.models.transformer_backbones import (
+    Pixels,
+    Pooling,
+    TextBackbone,
+    Tokens,
+    ValuesBackbone,
+    Waves,
+    token_counts,
+)
+
+_HALF: Final = (0.5, 0.5, 0.5)
+
+
+class Transformers:
+    """Architecture of a pretrained model of transformers: text, images or sounds.
+
+    Parameters
+    ----------
+    pretrained
+        A folder with config.json and safetensors, a name on the hub, or a model that an installed
+        package carries (all-MiniLM-L6-v2).
+    sha256
+        Which its weights must have; None for any.
+    revision
+        On the hub.
+    pooling
+        How its outputs for one example become one: mean, first or last.
+    unit
+        Whether that is brought to length 1, which keeps gradients of like size.
+    length
+        Most tokens of a text.
+    head
+        zeros, or names: the head's weights start from what the model makes of the classes' names,
+        which are public, so that it knows something of them before it has seen a row.
+    head_scale
+        Times which.
+    checkpointing
+        Whether activations are computed again in the backward pass, to save memory.
+    """
+
+    name = "transformers"
+
+    def __init__(
+        self,
+        pretrained: str,
+        sha256: str | None = None,
+        revision: str | None = None,
+        pooling: str = "mean",
+        unit: bool = True,
+        length: int = 64,
+        head: str = "zeros",
+        head_scale: float = 5.0,
+        checkpointing: bool = False,
+    ) -> None:
+        if pooling not in [*Pooling]:
+            raise ConfigurationError(
+                f"model.architecture.pooling={pooling}: must be mean, first or last"
+            )
+        if head not in ("zeros", "names"):
+            raise ConfigurationError(f"model.architecture.head={head}: must be zeros or names")
+        if not isinstance(length, int) or length < 2:
+            raise ConfigurationError(f"model.architecture.length={length}: needs 2 tokens or more")
+        self._pretrained = pretrained
+        self._sha256 = sha256
+        self._revision = revision
+        self._pooling = Pooling(pooling)
+        self._unit = unit
+        self._length = length
+        self._names = head == "names"
+        self._head_scale = float(head_scale)
+        self._checkpointing = checkpointing
+
+    def reading(
+        self, inputs: tuple[int, ...], card: Card, train: Train, device: torch.device
+    ) -> Reading:
+        """Load the model and return how a domain's examples are read.
+
+        Raises
+        ------
+        ModelError
+            Its files are no such model, or it does not take the domain's examples.
+        """
+        _needs_library()
+        files = model_files(self._pretrained, self._sha256, self._revision)
+        model = _loaded(files, self._pretrained)
+        if self._checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        still(model)
+        fix_batch_norms(model)
+        key = str(model.main_input_name)
+        prepare: Reader
+        backbone: TextBackbone | ValuesBackbone
+        lengths = None
+        if key == "input_ids":
+            if not card.texts:
+                raise self._unfit(f"takes texts, and examples of {card.name} are {list(inputs)}")
+            prepare = Tokens(_tokenizer(files), self._length)
+            backbone = TextBackbone(model, self._pooling, self._unit, self._length)
+            lengths = token_counts
+        elif card.texts:
+            raise self._unfit(f"takes {key}, and examples of {card.name} are texts")
+        elif key == "pixel_values":
+            if len(inputs) != 3:
+                raise self._unfit(f"takes images, and examples of {card.name} are {list(inputs)}")
+            prepare = _pixels(files.folder, model.config)
+            backbone = ValuesBackbone(model, key, self._pooling, self._unit, prepare.inputs)
+        elif len(inputs) == 1:
+            prepare = Waves(inputs[0])
+            backbone = ValuesBackbone(model, key, self._pooling, self._unit, inputs)
+        else:
+            raise self._unfit(f"takes sounds, and examples of {card.name} are {list(inputs)}")
+        width = self._width(backbone)
+        start = None
+        if self._names:
+            if not isinstance(prepare, Tokens) or not isinstance(backbone, TextBackbone):
+                raise ConfigurationError("model.architecture.head=names: needs a model of texts")
+            start = self._start(prepare, backbone, card)
+        return reading_through(
+            self.name,
+            prepare,
+            backbone,
+            train,
+            device,
+            files.identity,
+            f"{self._pretrained} (SHA-256 {files.sha256[:12]}…)",
+            width=width,
+            start=start,
+            lengths=lengths,
+        )
+
+    def _width(self, backbone: TextBackbone | ValuesBackbone) -> int:
+        backbone.eval()
+        examples = backbone.made_up(1, torch.Generator().manual_seed(0))
+        try:
+            with torch.no_grad():
+                return int(backbone(examples).shape[1])
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise self._unfit(f"fails on a made-up example: {error}") from error
+
+    def _start(self, prepare: Tokens, backbone: TextBackbone, card: Card) -> Start:
+        if card.task not in (Task.CLASSES, Task.LABELS):
+            raise ConfigurationError(
+                f"model.architecture.head=names: {card.name} has no classes with names to start "
+                "from: use zeros"
+            )
+        rows = []
+        for name in card.classes:
+            tokens = prepare.of([name.replace("_", " ")])
+            with torch.no_grad():
+                rows.append(backbone(tokens[:, : int(token_counts(tokens))]))
+        return Start(self._head_scale * torch.cat(rows))
+
+    def _unfit(self, why: str) -> ModelError:
+        return ModelError(f"model.name={self._pretrained}: {why}: choose another model")
+
+
+def _needs_library() -> None:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("DISABLE_TELEMETRY", "1")
+    try:
+        import transformers
+    except ImportError as error:
+        raise ConfigurationError(
+            "model=transformers: the package transformers is not installed: "
+            "pip install 'tacit[text]'"
+        ) from error
+    quiet: Any = transformers.utils.logging
+    quiet.set_verbosity_error()
+    quiet.disable_progress_bar()
+
+
+def _loaded(files: ModelFiles, name: str) -> Any:
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        config = AutoConfig.from_pretrained(files.folder, local_files_only=True)
+        for key, value in without_dropout(config.to_dict()).items():
+            setattr(config, key, value)
+        return AutoModel.from_pretrained(
+            files.folder,
+            config=config,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"model.name={name}: transformers cannot load {files.folder}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def _tokenizer(files: ModelFiles) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{files.folder}: has no tokenizer that transformers can load: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def _pixels(folder: Path, config: Any) -> Pixels:
+    """Return how images are prepared: from the model's own preprocessor, else its configuration."""
+    path = folder / "preprocessor_config.json"
+    try:
+        stated = json.loads(path.read_text()) if path.is_file() else {}
+    except (OSError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path}: cannot be read: {error}") from error
+    size = stated.get("size", getattr(config, "image_size", 224))
+    if isinstance(size, dict):
+        edge = size.get("shortest_edge")
+        size = [size.get("height", edge), size.get("width", edge)]
+    if isinstance(size, int):
+        size = [size, size]
+    channels = int(getattr(config, "num_channels", 3))
+    mean = tuple(stated.get("image_mean", _HALF))[:channels]
+    deviation = tuple(stated.get("image_std", _HALF))[:channels]
+    return Pixels((int(size[0]), int(size[1])), mean, deviation)
