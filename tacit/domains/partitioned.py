@@ -55,8 +55,22 @@ class PartitionedRows(Mapping[str, Examples]):
         """Gather the rows of several sites, one site after the other, in one copy."""
         rows = torch.from_numpy(np.concatenate([self.numbers(site) for site in sites]))
         return Examples(
-            self.table.features.index_select(0, rows), self.table.targets.index_select(0, rows)
+            self.table.features.index_select(0, rows),
+            self.table.targets.index_select(0, rows),
+            self._persons(sites),
         )
+
+    def _persons(self, sites: Sequence[str]) -> torch.Tensor | None:
+        """Number the persons of sites, one site after the other: at two of them one is two."""
+        if self.table.persons is None:
+            return None
+        every, first = self.table.persons.numpy(), 0
+        found = []
+        for site in sites:
+            known, own = np.unique(every[self.numbers(site)], return_inverse=True)
+            found.append(own + first)
+            first += len(known)
+        return torch.from_numpy(np.concatenate(found).astype(np.int64))
 
 
 class SiteRows(Examples):
@@ -83,6 +97,11 @@ class SiteRows(Examples):
     def targets(self) -> torch.Tensor:
         """Gather the targets."""
         return self._rows.together([self._site]).targets
+
+    @property
+    def persons(self) -> torch.Tensor | None:
+        """Number the site's persons; None where rows name nobody."""
+        return self._rows._persons([self._site])
 
     @staticmethod
     def gathered(parts: Sequence[Examples]) -> Examples | None:

@@ -12,7 +12,7 @@ from tacit.domains.digits import Digits
 from tacit.domains.domain import Examples, check_inputs, check_sites, site_data
 from tacit.domains.partition import Table, parts_of
 from tacit.domains.partition_sizes import IID
-from tacit.domains.partitioned import PartitionedSites, declared_sizes, rounded
+from tacit.domains.partitioned import PartitionedSites, SiteRows, declared_sizes, rounded
 from tacit.errors import ConfigurationError, DataError
 
 
@@ -50,6 +50,24 @@ def test_a_lazy_mapping_is_checked_once_as_a_whole():
     empty = Examples(torch.zeros(0, 64), torch.zeros(0, dtype=torch.int64))
     with pytest.raises(DataError, match="no test rows"):
         check_sites(PartitionedSites(data.train.table, data.train.parts, empty), domain.card)
+
+
+def test_persons_are_numbered_at_each_site_without_gaps():
+    table = Examples(
+        torch.zeros(5, 1), torch.zeros(5, dtype=torch.int64), torch.tensor([0, 1, 2, 1, 0])
+    )
+    parts = parts_of(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 2, 3, 4]), 5, 2)
+    train = PartitionedSites(table, parts, table).train
+    assert [train[site].persons.tolist() for site in parts.names] == [[0, 1], [2, 1, 0]]
+    # At two sites one person is two, as in `Examples.together`.
+    both = SiteRows.gathered([train[site] for site in parts.names])
+    assert both.persons.tolist() == [0, 1, 4, 3, 2]
+    joined = Examples.together([train[site] for site in parts.names])
+    assert joined.persons.tolist() == both.persons.tolist()
+    assert (
+        PartitionedSites(replace(table, persons=None), parts, table).train[parts.names[0]].persons
+        is None
+    )
 
 
 def test_one_site_of_many_is_read_alone_and_a_missing_one_is_named_in_a_line():
