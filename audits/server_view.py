@@ -104,7 +104,7 @@ class ServerView:
             what = {
                 (True, False): "a site's noised update",
                 (False, True): "a client's clipped update, with which the coordinator is trusted",
-            }.get((plan.clips_examples, plan.clips_update), "a site's exact update")
+            }.get((plan.clips_gradients, plan.clips_update), "a site's exact update")
             return View(what, [self._change(*each) for each in sent])
         count = claimed.fewest if claimed else self._bench.plan.min_replies
         what = f"the sum over {count} sites"

@@ -83,12 +83,12 @@ def no_noise_on_one_layer(patch, chance):
 
 
 def no_clipping(patch, chance):
-    patch.setattr(local, "clipped_sum", lambda m, x, y, c, how: CLIPPED(m, x, y, 1e9, how))
+    patch.setattr(local, "clipped_sum", lambda m, x, y, c, *how: CLIPPED(m, x, y, 1e9, *how))
 
 
 def clipping_per_batch(patch, chance):
-    def clipped(model, features, targets, norm, compute):
-        found = CLIPPED(model, features, targets, 1e9, compute)
+    def clipped(model, features, targets, norm, *how):
+        found = CLIPPED(model, features, targets, 1e9, *how)
         whole = torch.sqrt(sum(part.square().sum() for part in found))
         for part in found:
             part.mul_(min(1.0, float(norm / whole.clamp(min=1e-12))))
@@ -100,7 +100,7 @@ def clipping_per_batch(patch, chance):
 def clipping_per_layer(patch, chance):
     """Accounted as flat."""
 
-    def clipped(model, features, targets, norm, compute):
+    def clipped(model, features, targets, norm, *how):
         found = [torch.zeros_like(p) for p in model.parameters() if p.requires_grad]
         if not len(features):
             return found
@@ -188,8 +188,8 @@ def steps_counted_short(patch, chance):
 
 
 def divisor_that_follows_size(patch, chance):
-    def clipped(model, features, targets, norm, compute):
-        found = CLIPPED(model, features, targets, norm, compute)
+    def clipped(model, features, targets, norm, *how):
+        found = CLIPPED(model, features, targets, norm, *how)
         for part in found:
             part.mul_(20 / max(1, len(features)))
         return found
@@ -218,9 +218,9 @@ def nan_let_through(patch, chance):
 def one_parameter_never_clipped(patch, chance):
     """The smallest: a 0-d one, where the model has such."""
 
-    def clipped(model, features, targets, norm, compute):
-        found = CLIPPED(model, features, targets, norm, compute)
-        whole = CLIPPED(model, features, targets, 1e9, compute)
+    def clipped(model, features, targets, norm, *how):
+        found = CLIPPED(model, features, targets, norm, *how)
+        whole = CLIPPED(model, features, targets, 1e9, *how)
         least = min(range(len(found)), key=lambda place: found[place].numel())
         found[least].copy_(whole[least])
         return found

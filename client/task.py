@@ -28,7 +28,7 @@ class Task:
     data
         Its training rows.
     streams
-        Where noise and Poisson coins come from.
+        Where noise, Poisson coins and the choice of a person's rows come from.
     round
         Number of the round.
     plan
@@ -63,6 +63,7 @@ def train_alone(
     """
     load_trainable(model, task.weights)
     plan = task.plan
+    choice = None if plan.persons is None else task.streams(task.round, "rows")
     if plan.sums_gradients and plan.part is not None and plan.share is not None:
         part = noised_sum(
             model,
@@ -75,6 +76,7 @@ def train_alone(
             rounding=task.streams(task.round, "rounding"),
             layers=task.streams(task.round, "layers"),
             compute=compute,
+            choice=choice,
             on_step=on_step,
             canaries=task.canaries,
         )
@@ -87,6 +89,7 @@ def train_alone(
         noise=task.streams(task.round, "noise"),
         layers=task.streams(task.round, "layers"),
         compute=compute,
+        choice=choice,
         on_step=on_step,
         canaries=task.canaries,
     )

@@ -105,7 +105,7 @@ class AllAtOnce:
             rows.targets.new_zeros(len(tasks), width),
             torch.ones(len(tasks), width, dtype=torch.bool, device=device),
         )
-        private = tasks[0].plan.clips_examples
+        private = tasks[0].plan.clips_gradients
         clips = torch.ones(len(tasks), device=device) if private else None
         starts = self._starts([task.weights for task in tasks])
 
@@ -163,6 +163,6 @@ def _member(task: Task) -> Member:
         len(task.data),
         task.plan,
         task.streams(task.round, "coins"),
-        task.streams(task.round, "noise") if task.plan.clips_examples else None,
+        task.streams(task.round, "noise") if task.plan.clips_gradients else None,
         task.canaries,
     )

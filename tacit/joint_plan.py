@@ -36,6 +36,8 @@ _ALIKE: Final = (
     "plan-share-variance",
     "plan-share-honest",
     "plan-unit",
+    "plan-persons-rows",
+    "plan-persons-within",
     "plan-steps",
     "plan-learning-rate",
     "plan-optimizer",

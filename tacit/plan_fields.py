@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from tacit.errors import ConfigurationError
-from tacit.learning.plan import LocalOptimizer, Part, RoundPlan, Share
+from tacit.learning.plan import LocalOptimizer, Part, Persons, RoundPlan, Share, Within
 from tacit.privacy.events import Unit
 
 Scalar = str | int | float | bool
@@ -37,7 +37,7 @@ def reading(config: Mapping[str, object]) -> Iterator[dict[str, object]]:
 def flat(plan: RoundPlan) -> dict[str, Scalar]:
     """Flatten a plan; what is None is left out."""
     fields = asdict(plan)
-    for name in ("part", "share"):
+    for name in ("part", "share", "persons"):
         nested = fields.pop(name) or {}
         fields |= {f"{name}_{key}": value for key, value in nested.items()}
     return {
@@ -65,6 +65,7 @@ def plan_of(rest: dict[str, object]) -> RoundPlan:
         share=_share(rest),
         clip_factor=real(rest.pop("plan-clip-factor")),
         count_weight=real(rest.pop("plan-count-weight")),
+        persons=_persons(rest),
     )
 
 
@@ -87,6 +88,15 @@ def _share(rest: dict[str, object]) -> Share | None:
     return Share(
         variance=real(rest.pop("plan-share-variance")),
         honest=whole(rest.pop("plan-share-honest")),
+    )
+
+
+def _persons(rest: dict[str, object]) -> Persons | None:
+    if not any(key.startswith("plan-persons-") for key in rest):
+        return None
+    return Persons(
+        rows=whole(rest.pop("plan-persons-rows")),
+        within=Within(text(rest.pop("plan-persons-within"))),
     )
 
 

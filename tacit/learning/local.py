@@ -8,6 +8,9 @@ FedProx (Li et al. 2020, "Federated Optimization in Heterogeneous Networks", eq.
 μ/2 ‖w - w₀‖² to a site's loss, w₀ being the round's first weights. Its gradient μ(w - w₀) depends
 on no record: w₀ came with the request, and w on it and on sums that were noised before. So it is
 added after the noise, as it is; clipped with each record's gradient it would crowd out the data.
+
+Where a person is the unit, what is clipped is the mean or the sum of the gradients of a person's
+rows: McMahan et al. 2018, arXiv 1710.06963, have it so for an update that is one step.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,11 +25,13 @@ from tacit.learning.canaries import CanaryRound, clipped_sums
 from tacit.learning.optimizer import direction
 from tacit.learning.per_example import (
     PerExampleGradients,
+    Whose,
     clip_factors,
     norms_of,
     usable_losses,
 )
 from tacit.learning.plan import RoundPlan
+from tacit.learning.sampling import samples
 from tacit.privacy.randomness import Stream, normals_for
 
 
@@ -40,7 +45,7 @@ class Compute:
         Where the model lies.
     microbatch
         Most examples in one pass; None for all at once. Halved by itself when a CUDA device runs
-        out of memory.
+        out of memory. One person's are in one pass, however many they are.
     precision
         Type of forward and backward passes.
     loss_scale
@@ -62,6 +67,7 @@ def train_round(
     noise: Stream,
     layers: Stream,
     compute: Compute,
+    choice: Stream | None = None,
     on_step: Callable[[int], None] = lambda begun: None,
     canaries: CanaryRound | None = None,
 ) -> None:
@@ -78,6 +84,8 @@ def train_round(
     coins, noise, layers
         Streams for the Poisson samples, for the noise, and for layers that are random (dropout).
         The last protects nobody.
+    choice
+        Stream for which rows of a person enter; None where a record is the unit.
     on_step
         Called with the number of steps begun, before each step touches data.
     canaries
@@ -86,18 +94,20 @@ def train_round(
     parameters = [p for p in model.parameters() if p.requires_grad]
     directions = [direction(plan.optimizer) for _ in parameters]
     first = [p.detach().clone() for p in parameters] if plan.proximal_mu else []
+    drawn = samples(data, plan, coins, choice)
     with random_layers(layers, compute.device):
         for step in range(1, plan.steps + 1):
             on_step(step)
-            drawn = coins.coins(len(data), plan.sampling_rate)
-            features = data.features[drawn].to(compute.device)
-            targets = data.targets[drawn].to(compute.device)
-            clipped = plan.clips_examples
+            sample = next(drawn)
+            features = data.features[sample.rows].to(compute.device)
+            targets = data.targets[sample.rows].to(compute.device)
+            clipped = plan.clips_gradients
             if not clipped or plan.clipping_norm is None or plan.noise_multiplier is None:
                 sums = plain_sum(model, features, targets, compute)
             else:
-                sums = clipped_sum(model, features, targets, plan.clipping_norm, compute)
-                deviation = plan.noise_multiplier * plan.clipping_norm
+                clip = plan.clipping_norm
+                sums = clipped_sum(model, features, targets, clip, compute, sample.whose)
+                deviation = plan.noise_multiplier * clip
                 _add_noise(sums, noise, deviation)
                 if canaries is not None:
                     (beside,) = clipped_sums([canaries], [plan])
@@ -119,8 +129,14 @@ def clipped_sum(
     targets: torch.Tensor,
     clipping_norm: float,
     compute: Compute,
+    whose: Whose | None = None,
 ) -> list[torch.Tensor]:
-    """Sum per-example gradients, each scaled to an L2 norm of at most `clipping_norm`.
+    """Sum gradients of examples or persons, each scaled to an L2 norm of at most `clipping_norm`.
+
+    Parameters
+    ----------
+    whose
+        Whose the examples are; None where each is a unit by itself.
 
     Returns
     -------
@@ -133,7 +149,8 @@ def clipped_sum(
     if len(features) == 0:
         return sums
     with PerExampleGradients(model, compute.precision, compute.loss_scale) as per_example:
-        for gradients in in_passes(per_example, features, targets, compute.microbatch):
+        work = of_units(per_example, features, targets, whose)
+        for gradients in in_passes(work, len(features), compute.microbatch, whose):
             norms = norms_of(gradients)
             factors = clip_factors(norms, norms.new_tensor(clipping_norm))
             for total, gradient in zip(sums, gradients, strict=True):
@@ -154,15 +171,15 @@ def plain_sum(
     model.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
 
-    def gradients_of(x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
-        losses, _ = usable_losses(model, x, y, compute.precision)
+    def gradients_of(part: slice) -> list[torch.Tensor]:
+        losses, _ = usable_losses(model, features[part], targets[part], compute.precision)
         found = torch.autograd.grad(
             (losses * compute.loss_scale).sum(), parameters, materialize_grads=True
         )
         return [gradient.float() / compute.loss_scale for gradient in found]
 
     sums = _zeros(parameters)
-    for gradients in in_passes(gradients_of, features, targets, compute.microbatch):
+    for gradients in in_passes(gradients_of, len(features), compute.microbatch):
         for total, gradient in zip(sums, gradients, strict=True):
             total += gradient
     return sums
@@ -172,26 +189,45 @@ def _zeros(parameters: list[nn.Parameter]) -> list[torch.Tensor]:
     return [torch.zeros_like(p, dtype=torch.float32) for p in parameters]
 
 
-def in_passes(
-    work: Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]],
+def of_units(
+    per_example: PerExampleGradients,
     features: torch.Tensor,
     targets: torch.Tensor,
+    whose: Whose | None,
+) -> Callable[[slice], list[torch.Tensor]]:
+    """Return what gives the gradients of examples, or persons, in a part of a batch."""
+
+    def work(part: slice) -> list[torch.Tensor]:
+        gradients = per_example(features[part], targets[part])
+        return gradients if whose is None else whose.together(gradients, part)
+
+    return work
+
+
+def in_passes(
+    work: Callable[[slice], list[torch.Tensor]],
+    examples: int,
     microbatch: int | None,
+    whose: Whose | None = None,
 ) -> Iterator[list[torch.Tensor]]:
-    """Work through a batch in passes of at most `microbatch`, smaller ones when memory is short."""
-    size = microbatch or max(len(features), 1)
+    """Work through a batch in passes of at most `microbatch`, smaller ones when memory is short.
+
+    No pass cuts a person in two.
+    """
+    size = microbatch or max(examples, 1)
     start = 0
-    while start < len(features):
-        part = slice(start, start + size)
+    while start < examples:
+        end = min(start + size, examples)
+        part = slice(start, end if whose is None else whose.end(start, end))
         try:
-            done = work(features[part], targets[part])
+            done = work(part)
         except torch.cuda.OutOfMemoryError:
             if size == 1:
                 raise
             size = -(-size // 2)
             continue
         yield done
-        start += size
+        start = part.stop
 
 
 @contextmanager

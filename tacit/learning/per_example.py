@@ -3,11 +3,14 @@
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import torch
 from torch import nn
+
+from tacit.learning.plan import Within
 
 _ENTRIES_AT_ONCE = 1 << 14
 """Entries of a gradient whose squares are summed in fp32. On a CPU torch's norm falls short where
@@ -107,6 +110,58 @@ def clip_factors(norms: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
         C, of a shape that goes with it.
     """
     return torch.where(torch.isfinite(norms), bounds / norms.maximum(bounds), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose the examples of a batch are, where a person is the unit.
+
+    Parameters
+    ----------
+    persons
+        Number of each one's person: int64 [n], from 0 on, ascending by 1 at most.
+    within
+        What is made of the gradients of a person's examples.
+    """
+
+    persons: torch.Tensor
+    within: Within
+
+    def end(self, start: int, end: int) -> int:
+        """Move the end of a part to where a person ends: back or, if there is but one, on."""
+        persons = self.persons
+        if end == len(persons) or persons[end - 1] != persons[end]:
+            return end
+        before = int(torch.searchsorted(persons, persons[end]))
+        if before > start:
+            return before
+        return int(torch.searchsorted(persons, persons[end], right=True))
+
+    def together(self, gradients: list[torch.Tensor], part: slice) -> list[torch.Tensor]:
+        """Make of examples' gradients [n, ...] those of the persons that they are of.
+
+        Parameters
+        ----------
+        gradients
+            For each parameter, of the examples in a part of the batch that cuts no person in two.
+        part
+            Which.
+
+        Returns
+        -------
+        list of Tensor
+            fp32 [persons, ...]. A mean is over all of a person's examples, also those that are
+            unusable. Zero where a sum is not finite, though its terms are.
+        """
+        counts = self.persons[part].bincount()
+        counts = counts[counts > 0].to(gradients[0].device)
+        if self.within is Within.MEAN:
+            shares = (1 / counts).repeat_interleave(counts)
+            gradients = [g * shares.view(-1, *[1] * (g.dim() - 1)) for g in gradients]
+        # In the order of the rows: adding to places by number would be in any order on a GPU.
+        found = [torch.segment_reduce(g, "sum", lengths=counts, axis=0) for g in gradients]
+        zeroed = ~torch.stack([g.reshape(len(g), -1).sum(1).isfinite() for g in found]).all(0)
+        return [g.masked_fill(zeroed.view(-1, *[1] * (g.dim() - 1)), 0) for g in found]
 
 
 class PerExampleGradients:

@@ -20,6 +20,36 @@ class LocalOptimizer(StrEnum):
     ADAM = "adam"
 
 
+class Within(StrEnum):
+    """What a person's gradient is made of its rows': it is clipped then."""
+
+    MEAN = "mean"
+    """Their mean: a person counts alike with few rows and with many."""
+    SUM = "sum"
+    """Their sum."""
+
+
+@dataclass(frozen=True, slots=True)
+class Persons:
+    """How rows become one gradient of the person that they are of.
+
+    Parameters
+    ----------
+    rows
+        Most rows of a person in a step, drawn at random among its own. What clips comes after:
+        more rows than that would cost nobody any privacy, but memory.
+    within
+        What is made of their gradients.
+    """
+
+    rows: int
+    within: Within
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise ConfigurationError(f"rows per person must be at least 1, not {self.rows}")
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """How what a site computes enters a sum over sites, of which nothing else need be seen.
@@ -75,18 +105,18 @@ class RoundPlan:
     steps
         Number of steps, fixed whatever the data are.
     sampling_rate
-        Probability with which each row enters a step.
+        Probability with which each row, or each person, enters a step.
     divisor
         Public constant by which a sum of gradients is divided: the expected batch of the declared
-        size, never the batch that came about.
+        number of rows or persons, never the batch that came about.
     learning_rate
         Step size.
     clipping_norm, noise_multiplier
         C and σ, of each step or, where the unit is the client, of the whole round; both None
         without privacy.
     unit
-        Whose presence is hidden: a record's, by clipping each example's gradient and noise at the
-        site; or a client's, by clipping its update and noise at the coordinator.
+        Whose presence is hidden: a record's or a person's, by clipping each one's gradient and
+        noise at the site; or a client's, by clipping its update and noise at the coordinator.
     proximal_mu
         μ of FedProx: how strongly each step is pulled back to the round's first weights; 0 without.
     optimizer
@@ -95,13 +125,15 @@ class RoundPlan:
         How the result enters a sum over sites; None where the site's weights are sent.
     share
         The site's noise on its part, in place of `noise_multiplier`; None elsewhere. Where the unit
-        is a record, the part is one step's sum of clipped gradients.
+        is no client, the part is one step's sum of clipped gradients.
     clip_factor
         Times `clipping_norm`, where C follows the updates of the rounds before. Noise is relative
         to C, so that it changes no guarantee.
     count_weight
         κ of `tacit.learning.clipping`: what the count of updates that were not clipped weighs in
         a client's part; 0 where there is no such count.
+    persons
+        What a person's gradient is made of, where the unit is a person; None elsewhere.
     """
 
     steps: int
@@ -117,6 +149,7 @@ class RoundPlan:
     share: Share | None = None
     clip_factor: float = 1.0
     count_weight: float = 0.0
+    persons: Persons | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -140,28 +173,30 @@ class RoundPlan:
             self._check_share()
         elif (self.clipping_norm is None) != (self.noise_multiplier is None):
             raise ConfigurationError("a private round needs both clipping norm and noise")
-        if self.unit is Unit.PERSON:
+        if (self.unit is Unit.PERSON) != (self.persons is not None):
             raise ConfigurationError(
-                f"privacy.unit={self.unit} is not implemented: training clips records or clients"
+                f"privacy.unit={self.unit} with persons={self.persons}: how many rows of a person "
+                "enter a step is said where a person is the unit, and nowhere else"
             )
         self.event()
 
     @property
-    def clips_examples(self) -> bool:
-        """Whether each example's gradient is clipped, and each step noised, at the site."""
+    def clips_gradients(self) -> bool:
+        """Whether each record's or person's gradient is clipped, and each step noised, here."""
         private = self.clipping_norm is not None and self.share is None
-        return private and self.unit is Unit.RECORD
+        return private and self.unit is not Unit.CLIENT
 
     @property
     def sums_gradients(self) -> bool:
         """Whether the part is of clipped gradients of one step, and not of what a round adds."""
-        return self.share is not None and self.unit is Unit.RECORD
+        return self.share is not None and self.unit is not Unit.CLIENT
 
     @property
     def unit_norm(self) -> float:
         """Largest L2 norm of what one unit adds to the part.
 
-        A record adds weight × C ÷ divisor; a client, whose part is in units of C, 1 and its count.
+        A record or person adds weight × C ÷ divisor; a client, whose part is in units of C, 1 and
+        its count.
         """
         if self.unit is Unit.CLIENT:
             return math.hypot(1.0, self.count_weight / 2)

@@ -9,9 +9,10 @@ from torch import nn
 
 from tacit.domains.domain import Examples
 from tacit.learning.canaries import CanaryRound
-from tacit.learning.local import Compute, in_passes, random_layers
+from tacit.learning.local import Compute, in_passes, of_units, random_layers
 from tacit.learning.per_example import PerExampleGradients
 from tacit.learning.plan import Part, RoundPlan, Share
+from tacit.learning.sampling import samples
 from tacit.privacy.grid import Grid
 from tacit.privacy.randomness import Stream
 from tacit.privacy.skellam import skellam
@@ -32,13 +33,14 @@ def noised_sum(
     rounding: Stream,
     layers: Stream,
     compute: Compute,
+    choice: Stream | None = None,
     on_step: Callable[[int], None] = lambda begun: None,
     canaries: CanaryRound | None = None,
 ) -> NDArray[Any]:
-    """Return Σ of round(weight ÷ divisor × clipped gradient) over sampled rows, plus noise.
+    """Return Σ of round(weight ÷ divisor × clipped gradient) over sampled units, plus noise.
 
-    Every row's gradient is clipped and rounded to the grid by itself: the sum is one of integers,
-    and a row more or less moves it by its own vector alone.
+    The gradient of every row, or person, is clipped and rounded to the grid by itself: the sum is
+    one of integers, and a unit more or less moves it by its own vector alone.
 
     Parameters
     ----------
@@ -53,6 +55,8 @@ def noised_sum(
         last protects nobody.
     compute
         Where and how.
+    choice
+        Stream for which rows of a person enter; None where a record is the unit.
     on_step
         Called with 1 before data are touched.
     canaries
@@ -67,17 +71,18 @@ def noised_sum(
     total = torch.zeros(grid.dimension, dtype=torch.int64)
     factor = part.weight / plan.divisor
     on_step(1)
-    drawn = coins.coins(len(data), plan.sampling_rate)
-    features = data.features[drawn].to(compute.device)
-    targets = data.targets[drawn].to(compute.device)
+    sample = next(samples(data, plan, coins, choice))
+    features = data.features[sample.rows].to(compute.device)
+    targets = data.targets[sample.rows].to(compute.device)
     most = min(compute.microbatch or len(data), max(1, _ENTRIES_AT_ONCE // grid.dimension))
     with (
         random_layers(layers, compute.device),
         PerExampleGradients(model, compute.precision, compute.loss_scale) as per_example,
     ):
-        for gradients in in_passes(per_example, features, targets, most):
-            rows = torch.cat([gradient.flatten(1) for gradient in gradients], 1).double()
-            total += grid.rounded(rows * factor, plan.unit_norm, rounding).sum(0)
+        work = of_units(per_example, features, targets, sample.whose)
+        for gradients in in_passes(work, len(features), most, sample.whose):
+            units = torch.cat([gradient.flatten(1) for gradient in gradients], 1).double()
+            total += grid.rounded(units * factor, plan.unit_norm, rounding).sum(0)
     if canaries is not None:
         beside = canaries.rounded_sum(plan, grid)
         canaries.hear(grid.values(_noised(beside, grid, share, canaries.stream)))

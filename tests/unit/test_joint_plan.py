@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from tacit import joint_plan
 from tacit.errors import ConfigurationError
 from tacit.joint_plan import MOST_BYTES, JointPlan
-from tacit.learning.plan import LocalOptimizer, Part, RoundPlan, Share
+from tacit.learning.plan import LocalOptimizer, Part, Persons, RoundPlan, Share, Within
 from tacit.messages import Terms
 from tacit.privacy.events import Unit
 
 PART = Part(bits=32, spacing=2.0**-20, dimension=6, sites=5, largest=1000, weight=0.5)
 PLAN = RoundPlan(3, 0.5, 8.0, 0.1, 1.5, 20.0, part=PART)
 SHARED = RoundPlan(1, 0.5, 8.0, 0.1, 1.5, part=PART, share=Share(4096.0, 2))
+PERSON = replace(PLAN, unit=Unit.PERSON, persons=Persons(8, Within.MEAN))
 TERMS = Terms("wards", "f" * 64, "fedavg", others=2)
 SITES = ("east", "north", "south")
 
@@ -213,6 +214,8 @@ def on(**grid):
         (SHARED, replace(SHARED, share=Share(4096.0, 1)), "plan-share-honest"),
         (SHARED, replace(SHARED, noise_multiplier=20.0, share=None), "plan-share-variance"),
         (PLAN, replace(PLAN, unit=Unit.CLIENT), "plan-unit"),
+        (PERSON, replace(PERSON, persons=Persons(9, Within.MEAN)), "plan-persons-rows"),
+        (PERSON, replace(PERSON, persons=Persons(8, Within.SUM)), "plan-persons-within"),
         (PLAN, replace(PLAN, steps=1), "plan-steps"),
         (PLAN, replace(PLAN, learning_rate=1e-9), "plan-learning-rate"),
         (PLAN, replace(PLAN, optimizer=LocalOptimizer.ADAM), "plan-optimizer"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tacit.errors import ConfigurationError
-from tacit.learning.plan import Part, RoundPlan, Share
+from tacit.learning.plan import Part, Persons, RoundPlan, Share, Within
 from tacit.messages import (
     Limits,
     RunRequest,
@@ -19,6 +19,7 @@ from tacit.messages import (
     request_hash,
 )
 from tacit.privacy.chain import Receipt
+from tacit.privacy.events import Unit
 from tacit.privacy.grid import Grid
 
 REQUEST = TrainRequest(
@@ -62,6 +63,11 @@ plans = st.builds(
     rates,
     parts,
     st.builds(Share, variance=positive, honest=counts),
+)
+plans |= st.builds(
+    lambda plan, persons: replace(plan, unit=Unit.PERSON, persons=persons),
+    plans,
+    st.builds(Persons, counts, st.sampled_from(Within)),
 )
 requests = st.builds(
     lambda round, later, **more: TrainRequest(round=round, rounds=round + later, **more),
@@ -152,6 +158,19 @@ def test_without_a_sum_no_part_travels_and_with_one_all_of_it():
         fewer = {k: v for k, v in summed.items() if k != key}
         with pytest.raises(ConfigurationError, match=key):
             TrainRequest.from_config(fewer)
+
+
+def test_where_a_person_is_the_unit_it_travels_how_its_rows_count():
+    persons = Persons(6, Within.SUM)
+    asked = replace(REQUEST, plan=replace(REQUEST.plan, unit=Unit.PERSON, persons=persons))
+    own = {"plan-unit": "person", "plan-persons-rows": 6, "plan-persons-within": "sum"}
+    assert asked.to_config() == CONFIG | own
+    for key, wrong in (("plan-persons-rows", 0), ("plan-persons-within", "most")):
+        with pytest.raises(ConfigurationError):
+            TrainRequest.from_config(CONFIG | own | {key: wrong})
+    for key in own:
+        with pytest.raises(ConfigurationError):
+            TrainRequest.from_config({k: v for k, v in (CONFIG | own).items() if k != key})
 
 
 def test_a_request_belongs_to_no_sum_or_to_one_with_a_number():

@@ -10,8 +10,9 @@ from tacit.domains.domain import Examples
 from tacit.errors import ConfigurationError
 from tacit.learning.canaries import CanaryRound, clipped_sums
 from tacit.learning.optimizer import direction
-from tacit.learning.plan import LocalOptimizer, RoundPlan
+from tacit.learning.plan import LocalOptimizer, Persons, RoundPlan
 from tacit.learning.stacked.gradients import Batch
+from tacit.learning.stacked.persons import PersonBatches, count_of
 from tacit.privacy.randomness import Stream, normals_of
 
 _NORMALS_AT_ONCE: Final = 1 << 18
@@ -47,6 +48,9 @@ class Member:
         Streams for its Poisson samples and its noise; without privacy there is none.
     canaries
         Records of an audit, in a private round.
+    persons, choice
+        Whose each row is (int64 [size]), and the stream for which rows of a person enter, where a
+        person is the unit.
     """
 
     size: int
@@ -54,6 +58,13 @@ class Member:
     coins: Stream
     noise: Stream | None
     canaries: CanaryRound | None = None
+    persons: torch.Tensor | None = None
+    choice: Stream | None = None
+
+    @property
+    def units(self) -> int:
+        """How many coins it tosses for a step."""
+        return self.size if self.persons is None else count_of(self.persons)
 
 
 def train_cohort(
@@ -75,7 +86,7 @@ def train_cohort(
     rows
         The rows of all members, one member after the other, on the device.
     members
-        The sites; all with privacy or all without, and of one optimizer.
+        The sites; all with privacy or all without, of one unit, and of one optimizer.
     weights
         Where each begins: [K, *shape] by name, on the device.
     microbatch
@@ -88,9 +99,10 @@ def train_cohort(
     dict
         Each site's trained weights [K, *shape], as views of one tensor.
     """
-    private, optimizer = _kind_of(members)
+    private, optimizer, persons = _kind_of(members)
     directions = direction(optimizer)
     columns = _Columns(members, rows.features.device)
+    batch_of = _batches(rows, members, columns, persons)
     flat = torch.cat([value.reshape(len(members), -1) for value in weights.values()], 1)
     values = _views(flat, weights)
     # Tensors of all weights of all sites are made once: new memory costs more than the arithmetic.
@@ -100,7 +112,7 @@ def train_cohort(
     drawn = _draw(members)
     for step, picked in enumerate(drawn, start=1):
         on_step(step)
-        batch = _batch(rows, members, picked, columns)
+        batch = batch_of(picked)
         clips = columns.clips if private else None
         for number, part in enumerate(batch.passes(microbatch)):
             if number == 0:
@@ -147,28 +159,43 @@ class _Columns:
         self.site = torch.arange(len(members)).repeat_interleave(sizes)
 
 
-def _kind_of(members: Sequence[Member]) -> tuple[bool, LocalOptimizer]:
-    """Return whether a cohort trains with privacy, and by which optimizer."""
-    kinds = {(m.plan.clips_examples, m.plan.optimizer) for m in members}
+def _kind_of(members: Sequence[Member]) -> tuple[bool, LocalOptimizer, Persons | None]:
+    """Return whether a cohort trains with privacy, by which optimizer, and how persons do."""
+    kinds = {(m.plan.clips_gradients, m.plan.optimizer, m.plan.persons) for m in members}
     if len(kinds) > 1:
         raise ConfigurationError(
-            "a cohort trains with privacy or without, and by one optimizer: these sites differ"
+            "a cohort trains with privacy or without, for one unit, and by one optimizer: these "
+            "sites differ"
         )
     return kinds.pop()
 
 
 def _draw(members: Sequence[Member]) -> torch.Tensor:
-    """Toss every site's coins for all its steps: bool [steps, rows of all members]."""
+    """Toss every site's coins for all its steps: bool [steps, units of all members]."""
     steps = max(member.plan.steps for member in members)
-    found = torch.zeros(steps, sum(member.size for member in members), dtype=torch.bool)
+    units = [member.units for member in members]
+    found = torch.zeros(steps, sum(units), dtype=torch.bool)
     start = 0
-    for member in members:
+    for member, count in zip(members, units, strict=True):
         # Coins follow one another: a site's are those that it would toss step by step.
         own = member.plan.steps
-        tossed = member.coins.coins(own * member.size, member.plan.sampling_rate)
-        found[:own, start : start + member.size] = tossed.view(own, member.size)
-        start += member.size
+        tossed = member.coins.coins(own * count, member.plan.sampling_rate)
+        found[:own, start : start + count] = tossed.view(own, count)
+        start += count
     return found
+
+
+def _batches(
+    rows: Examples, members: Sequence[Member], columns: _Columns, persons: Persons | None
+) -> Callable[[torch.Tensor], Batch]:
+    """Return what makes a step's batch of the units that were drawn: bool [units]."""
+    if persons is None:
+        return lambda picked: _batch(rows, members, picked, columns)
+    whose = [member.persons for member in members if member.persons is not None]
+    choices = [member.choice for member in members if member.choice is not None]
+    if not len(whose) == len(choices) == len(members):
+        raise ConfigurationError("privacy.unit=person: a site's rows do not say whose they are")
+    return PersonBatches(rows, whose, choices, persons)
 
 
 def _batch(
@@ -184,17 +211,7 @@ def _batch(
     present = torch.zeros(len(members), width, dtype=torch.bool)
     numbers[site, place] = chosen
     present[site, place] = True
-    device = rows.features.device
-    if not len(chosen):
-        features, targets = rows.features, rows.targets
-        shape = present.shape
-        empty = (
-            features.new_zeros(*shape, *features.shape[1:]),
-            targets.new_zeros(*shape, *targets.shape[1:]),
-        )
-        return Batch(*empty, present.to(device))
-    numbers = numbers.to(device)
-    return Batch(rows.features[numbers], rows.targets[numbers], present.to(device))
+    return Batch.of(rows, numbers, present)
 
 
 def _add_noise(

@@ -11,6 +11,9 @@ product of the same x and g, without a second backward pass (Bu et al. 2023, arX
 
 Rows are site-major: row k·B + b is example b of site k. An example of one site never meets another
 site's weights or gradients.
+
+Where a person is the unit, the rows of one lie next to each other and become one example with more
+positions (`Use.by_person`): the same products then give a person's norm and the sum over persons.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,6 +49,10 @@ class Use(Protocol):
         """Let examples count as nothing, whatever they hold: bool [N]."""
         ...
 
+    def by_person(self, rows: int) -> "Use":
+        """Return the use with each run of so many rows as one example [N / rows]."""
+        ...
+
 
 @dataclass(slots=True)
 class Direct:
@@ -68,6 +75,10 @@ class Direct:
     def drop(self, rows: torch.Tensor) -> None:
         """Let examples count as nothing."""
         self.gradients = _zeroed(self.gradients, rows)
+
+    def by_person(self, rows: int) -> "Direct":
+        """Return the gradients of persons: the sums of their rows'."""
+        return Direct(_grouped(self.gradients, rows).sum(1))
 
 
 @dataclass(slots=True)
@@ -121,6 +132,14 @@ class Product:
         self.inputs, self.outputs = _zeroed(self.inputs, rows), _zeroed(self.outputs, rows)
         self._gradients = None
 
+    def by_person(self, rows: int) -> "Product":
+        """Return the product with all positions of a person's rows as its own."""
+        inputs, outputs = (
+            _grouped(each, rows).transpose(1, 2).flatten(2, 3)
+            for each in (self.inputs, self.outputs)
+        )
+        return Product(inputs, outputs, self.shape, self.inputs_last)
+
     def _in_order(self, found: torch.Tensor) -> torch.Tensor:
         """Bring [..., groups, p, d] into the weight's own shape."""
         if not self.inputs_last:
@@ -166,6 +185,13 @@ class Lookup:
         """Let examples count as nothing."""
         self.outputs = _zeroed(self.outputs, rows)
 
+    def by_person(self, rows: int) -> "Lookup":
+        """Return the lookup with all that a person's rows look up as its own."""
+        indices, outputs = (
+            _grouped(each, rows).flatten(1, 2) for each in (self.indices, self.outputs)
+        )
+        return Lookup(indices, outputs, self.shape)
+
     def _scattered(self, indices: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
         tables = outputs.new_zeros(len(indices), *self.shape)
         return tables.scatter_add_(1, indices.unsqueeze(2).expand_as(outputs), outputs)
@@ -180,6 +206,11 @@ def _weighted(gradients: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
 
 def _zeroed(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return values.masked_fill(rows.view(-1, *[1] * (values.dim() - 1)), 0)
+
+
+def _grouped(values: torch.Tensor, rows: int) -> torch.Tensor:
+    """View [N, ...] as [N / rows, rows, ...]."""
+    return values.reshape(-1, rows, *values.shape[1:])
 
 
 def _by_site(values: torch.Tensor, sites: int) -> torch.Tensor:

@@ -56,15 +56,21 @@ def vmapped_sums(
         batch.targets,
     )
     present = usable.flatten() & batch.present.flatten()
-    uses = {
-        name: [Direct(unscaled(gradient.detach().flatten(0, 1), loss_scale))]
+    gradients = {
+        name: unscaled(gradient.detach().flatten(0, 1), loss_scale)
         for name, gradient in found.items()
     }
+    if batch.each > 1:
+        # Rows of one person are summed: what is padding, or unusable, is zero in it.
+        counted = present.float() if batch.shares is None else present * batch.shares.flatten()
+        for gradient in gradients.values():
+            gradient.mul_(counted.view(-1, *[1] * (gradient.dim() - 1)))
+    uses = {name: [Direct(gradient)] for name, gradient in gradients.items()}
     if clipping_norms is None:
         factors = present.float().view(batch.present.shape)
         sums = {name: use.weighted_sum(factors) for name, (use,) in uses.items()}
     else:
-        sums = clipped_totals(uses, present, clipping_norms, values)
+        sums = clipped_totals(uses, present, clipping_norms, values, batch.each)
     if into is None:
         return sums
     for name, each in sums.items():

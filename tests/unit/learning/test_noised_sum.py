@@ -10,8 +10,9 @@ from torch import nn
 from tacit.domains.domain import Examples
 from tacit.learning import shared
 from tacit.learning.local import Compute, clipped_sum
-from tacit.learning.plan import Part, RoundPlan, Share
+from tacit.learning.plan import Part, Persons, RoundPlan, Share, Within
 from tacit.learning.shared import noised_sum
+from tacit.privacy.events import Unit
 from tacit.privacy.randomness import Stream
 
 CPU = Compute(torch.device("cpu"))
@@ -43,7 +44,7 @@ def surprising(model, number=ROWS):
 def sent(model, data, plan=PLAN, seed=0):
     streams = {
         name: Stream.seeded(seed, "ward", 1, name)
-        for name in ("coins", "noise", "rounding", "layers")
+        for name in ("coins", "choice", "noise", "rounding", "layers")
     }
     return noised_sum(model, data, plan, plan.part, plan.share, compute=CPU, **streams)
 
@@ -64,6 +65,15 @@ def test_a_row_moves_the_sum_by_its_sensitivity_at_most(model, silent):
         alone = sent(model, Examples(data.features[one : one + 1], data.targets[one : one + 1]))
         length = np.linalg.norm(grid.values(alone).numpy()) / PART.spacing
         assert 0.98 * bound < length <= bound
+
+
+def test_a_person_moves_the_sum_by_its_sensitivity_at_most(model, silent):
+    """With many rows, each longer than C: they are clipped and rounded as one."""
+    grid, plan = PART.grid(), replace(PLAN, unit=Unit.PERSON, persons=Persons(9, Within.SUM))
+    one = replace(surprising(model, 9), persons=torch.zeros(9, dtype=torch.int64))
+    bound = grid.l2_sensitivity(plan.unit_norm)
+    length = np.linalg.norm(grid.values(sent(model, one, plan)).numpy()) / PART.spacing
+    assert 0.98 * bound < length <= bound
 
 
 def test_planted_a_row_that_nobody_clips_is_found(model, silent, monkeypatch):

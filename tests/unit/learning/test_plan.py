@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tacit.errors import ConfigurationError
-from tacit.learning.plan import RoundPlan
+from tacit.learning.plan import Persons, RoundPlan, Within
 from tacit.privacy.events import ExactRelease, GaussianSteps, Relation, Unit
 
 PLAN = RoundPlan(5, 0.25, 50.0, 0.1, 1.5, 2.0)
@@ -45,7 +45,8 @@ def test_what_comes_after_the_noise_costs_nothing(change):
         ({"noise_multiplier": math.nan}, "noise_multiplier=nan must be positive"),
         ({"clipping_norm": math.inf}, "clipping_norm=inf must be positive"),
         ({"clipping_norm": -1.0}, "clipping_norm=-1.0 must be positive"),
-        ({"unit": Unit.PERSON}, "privacy.unit=person is not implemented"),
+        ({"unit": Unit.PERSON}, "privacy.unit=person with persons=None"),
+        ({"persons": Persons(4, Within.SUM)}, "privacy.unit=record with persons=Persons.rows=4"),
     ],
 )
 def test_what_cannot_be_is_refused(change, message):
@@ -57,10 +58,21 @@ def test_where_the_client_is_the_unit_a_round_is_one_release():
     plan = RoundPlan(5, 0.1, 20.0, 0.5, 2.0, 1.5, Unit.CLIENT)
     assert plan.event() == GaussianSteps(1.5, 1.0, 1, 2.0, Unit.CLIENT, Relation.REPLACE_WITH_ZERO)
     assert plan.clips_update
-    assert not plan.clips_examples
+    assert not plan.clips_gradients
     record = RoundPlan(5, 0.1, 20.0, 0.5, 2.0, 1.5)
-    assert record.clips_examples
+    assert record.clips_gradients
     assert not record.clips_update
     plain = RoundPlan(5, 0.1, 20.0, 0.5)
-    assert not plain.clips_examples
+    assert not plain.clips_gradients
     assert not plain.clips_update
+
+
+def test_where_a_person_is_the_unit_a_step_is_noised_at_the_site_and_the_event_says_so():
+    plan = replace(PLAN, unit=Unit.PERSON, persons=Persons(8, Within.MEAN))
+    assert plan.event() == replace(PLAN.event(), unit=Unit.PERSON)
+    assert plan.clips_gradients
+    assert not plan.clips_update
+    # What clips comes after: neither costs anything.
+    assert replace(plan, persons=Persons(99, Within.SUM)).event() == plan.event()
+    with pytest.raises(ConfigurationError, match="at least 1, not 0"):
+        Persons(0, Within.MEAN)

@@ -87,8 +87,8 @@ def test_a_pull_within_the_clipping_is_found(monkeypatch):
     model, _ = make("linear", 1)
     honest, first = local.clipped_sum, {}
 
-    def with_pull(moving, features, targets, clip, compute):
-        sums = honest(moving, features, targets, clip, compute)
+    def with_pull(moving, features, targets, clip, *more):
+        sums = honest(moving, features, targets, clip, *more)
         start = first.setdefault(id(moving), [p.detach().clone() for p in moving.parameters()])
         pairs = zip(moving.parameters(), start, strict=True)
         pull = [STEP.divisor * MU * (p - o).detach() for p, o in pairs]
