@@ -95,6 +95,13 @@ def _expanded(
     return (positions.expand(size[0], -1) if len(positions) == 1 else positions,)
 
 
+def learn_padding(model: nn.Module) -> None:
+    """Let every row of an embedding have its gradient: Opacus gives one to that of padding too."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Embedding):
+            layer.padding_idx = None
+
+
 def still(model: nn.Module) -> None:
     """Set every chance of dropout to zero: private noise is enough."""
     for layer in model.modules():

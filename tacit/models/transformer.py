@@ -1,5 +1,6 @@
 """Any model of transformers, from the hub, a folder or a package, with our head on it."""
 
+import inspect
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ from tacit.domains.domain import Card, Task
 from tacit.errors import ConfigurationError, ModelError
 from tacit.models.backbone import Start, reading_through, without_dropout
 from tacit.models.hub import ModelFiles, model_files
-from tacit.models.mended import fix_batch_norms, still
+from tacit.models.mended import fix_batch_norms, learn_padding, still
 from tacit.models.reading import Reader, Reading
 from tacit.models.trainable import Train
 from tacit.models.transformer_backbones import (
@@ -101,6 +102,9 @@ class Transformers:
         model = _loaded(files, self._pretrained)
         if self._checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
+        if "add_pooling_layer" in inspect.signature(type(model).__init__).parameters:
+            model.pooler = None  # its output is not used here, and what trains would be noised
+        learn_padding(model)
         still(model)
         fix_batch_norms(model)
         key = str(model.main_input_name)
@@ -110,6 +114,12 @@ class Transformers:
         if key == "input_ids":
             if not card.texts:
                 raise self._unfit(f"takes texts, and examples of {card.name} are {list(inputs)}")
+            most = getattr(model.config, "max_position_embeddings", self._length)
+            if self._length > most:
+                raise ConfigurationError(
+                    f"model.architecture.length={self._length}: {self._pretrained} takes at most "
+                    f"{most} tokens"
+                )
             prepare = Tokens(_tokenizer(files), self._length)
             backbone = TextBackbone(model, self._pooling, self._unit, self._length)
             lengths = token_counts
