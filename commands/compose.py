@@ -193,6 +193,8 @@ def _instead(key: str, keys: set[str], chosen: DictConfig, known: Options) -> st
         for option, path in sorted(known.get(group, {}).items())
         if {key, rest} & set(_keys(yaml.safe_load(path.read_text(encoding="utf-8")), ""))
     ]
+    if others and chosen[group] is None:
+        return f"there is no such key without {group}={'|'.join(others)}"
     if others:
         return f"{group}={chosen[group]} has no such key, {group}={'|'.join(others)} has"
     parent, _, last = key.rpartition(".")

@@ -63,7 +63,7 @@ def _component(node: Any) -> Any:
     return {key: value for key, value in found.items() if value is not None}
 
 
-_UNION_BRANCH = re.compile(r"record|none|(str-)?enum.*|literal\[.*|constrained-.*|.*\(.*")
+_UNION_BRANCH = re.compile(r"record|none|(str-)?enum.*|literal\[.*|constrained-.*|dict\[.*|.*\(.*")
 """How pydantic names the branch of a union in the place of an error: not a key of ours."""
 
 
@@ -78,6 +78,9 @@ _MUST_BE: Final = {
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "dataclass_type": "a group of keys",
+    "dict_type": "a group of keys",
+    "mapping_type": "a group of keys",
+    "tuple_type": "a list, as [first, second]",
     "literal_error": "{expected}",
     "enum": "{expected}",
     "greater_than": "more than {gt:g}",
@@ -91,7 +94,8 @@ def _in_words(error: ValidationError) -> str:
     """Say a sentence for each key, also where a value could have been one of several kinds."""
     wanted: dict[str, list[str]] = {}
     for each in error.errors():
-        parts = ["_target_" if part == "target" else str(part) for part in each["loc"]]
+        # A component's class stands within its group; a schema file's target stands by itself.
+        parts = ["_target_" if at and p == "target" else str(p) for at, p in enumerate(each["loc"])]
         key = ".".join(part for part in parts if not _UNION_BRANCH.fullmatch(part))
         if each["type"] in _MUST_BE:
             must_be = _MUST_BE[each["type"]].format(**each.get("ctx", {}))

@@ -5,14 +5,107 @@ no privacy. A schema has two ranges for a number: `valid`, outside of which a va
 and `typical`, which is mapped to [-1, 1].
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from tacit.errors import DataError
+
+Values = npt.NDArray[np.float64]
+
+Say = Callable[[str], object]
+"""Is told what is wrong with data: `stop` ends there, a check goes on and gathers."""
+
+NAMED: Final = 5
+"""Bad values of one column that are named at most, so that one column does not hide another."""
+
+
+def stop(problem: str) -> NoReturn:
+    """Raise the first problem as a `DataError`."""
+    raise DataError(problem)
+
+
+class Column(Protocol):
+    """A column of a table: which cells it may hold, and what they become."""
+
+    @property
+    def name(self) -> str:
+        """Name in the table."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Number of features that this column becomes."""
+        ...
+
+    def parse(self, cells: pd.Series) -> Values:
+        """Turn cells [n] of text into numbers [n]; NaN where that cannot be."""
+        ...
+
+    def allows(self, values: Values) -> npt.NDArray[np.bool_]:
+        """Tell which numbers [n] the schema admits."""
+        ...
+
+    def expected(self) -> str:
+        """What the schema admits, in words."""
+        ...
+
+    def encode(self, values: Values) -> Values:
+        """Turn numbers [n] into features [n, width], bounded whatever the numbers are."""
+        ...
+
+
+def read_column(
+    column: Column, table: pd.DataFrame, source: str, say: Say = stop, hint: str = ""
+) -> Values:
+    """Check every cell of a column of text.
+
+    Parameters
+    ----------
+    column
+        What the cells must be.
+    table
+        Has the column; its index holds row numbers of the file or, where rows are files, paths.
+    source
+        The file, for the message.
+    say
+        Is told file, row, column and value of a cell that the schema does not admit, so it is for
+        the data owner's terminal only.
+    hint
+        What to do about it, for the message.
+
+    Returns
+    -------
+    ndarray
+        Numbers [n]; NaN where a cell was not admitted.
+    """
+    cells = table[column.name]
+    values = column.parse(cells)
+    refused = ~column.allows(values)
+    if not refused.any():
+        return values
+    rows = np.flatnonzero(refused)
+    for row in rows[:NAMED].tolist():
+        say(
+            f"{source}: {place(table.index[row])}, column {column.name!r}: value "
+            f"{str(cells.iloc[row])!r} is not {column.expected()}{hint and f'; {hint}'}"
+        )
+    if len(rows) > NAMED:
+        say(f"{source}: column {column.name!r}: {len(rows) - NAMED:,} more rows are like these")
+    return np.where(refused, np.nan, values)
+
+
+def place(row: object) -> str:
+    """Say where a row is: by its number, or by the path of its file."""
+    return str(row) if isinstance(row, str) else f"row {row}"
+
+
+def _numbers(cells: pd.Series) -> Values:
+    return np.asarray(pd.to_numeric(cells, errors="coerce"), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,38 +121,56 @@ class Number:
     typical
         Interval of common values, from public knowledge; mapped to [-1, 1].
     missing
-        A code that stands for 'not measured', or None where every row has a value. A column with
-        a code gets a second feature that is 1 where the value is missing.
+        A code that stands for 'not measured', or texts that do, or None where every row has a
+        value. A column with a code gets a second feature that is 1 where the value is missing.
     """
 
     name: str
     valid: tuple[float, float]
     typical: tuple[float, float]
-    missing: float | None = None
+    missing: float | tuple[str, ...] | None = None
 
     @property
     def width(self) -> int:
         """Number of features that this column becomes."""
         return 1 if self.missing is None else 2
 
-    def allows(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    @property
+    def _gone(self) -> float | None:
+        """What stands for 'not measured' among numbers; no valid number is infinite."""
+        return np.inf if isinstance(self.missing, tuple) else self.missing
+
+    def parse(self, cells: pd.Series) -> Values:
+        """Turn cells [n] into numbers [n]; NaN where a cell is none."""
+        numbers = _numbers(cells)
+        if not isinstance(self.missing, tuple):
+            return numbers
+        # Only the texts stand for it, never a cell that says 'inf'.
+        finite = np.where(np.isfinite(numbers), numbers, np.nan)
+        return np.where(cells.isin(self.missing), np.inf, finite)
+
+    def allows(self, values: Values) -> npt.NDArray[np.bool_]:
         """Tell which values [n] the schema admits."""
         inside = (values >= self.valid[0]) & (values <= self.valid[1])
-        return inside if self.missing is None else inside | (values == self.missing)
+        return inside if self.missing is None else inside | (values == self._gone)
 
     def expected(self) -> str:
         """What the schema admits, in words."""
-        code = "" if self.missing is None else f", or {self.missing:g} for missing"
+        code = ""
+        if isinstance(self.missing, tuple):
+            code = f", or {' or '.join(map(repr, self.missing))} for missing"
+        elif self.missing is not None:
+            code = f", or {self.missing:g} for missing"
         return f"a number from {self.valid[0]:g} to {self.valid[1]:g}{code}"
 
-    def encode(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def encode(self, values: Values) -> Values:
         """Scale values [n] to features [n, width]; values outside `valid` are clamped to it."""
         middle = (self.typical[0] + self.typical[1]) / 2
         half = (self.typical[1] - self.typical[0]) / 2
         scaled = (np.clip(values, *self.valid) - middle) / half
         if self.missing is None:
             return scaled[:, None]
-        gone = values == self.missing
+        gone = values == self._gone
         return np.stack([np.where(gone, 0.0, scaled), gone.astype(np.float64)], axis=1)
 
 
@@ -75,7 +186,11 @@ class Category:
         """Number of features that this column becomes."""
         return 1 if len(self.codes) == 2 else len(self.codes)
 
-    def allows(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    def parse(self, cells: pd.Series) -> Values:
+        """Turn cells [n] into codes [n]; NaN where a cell is no number."""
+        return _numbers(cells)
+
+    def allows(self, values: Values) -> npt.NDArray[np.bool_]:
         """Tell which values [n] the schema admits."""
         return np.isin(values, self.codes)
 
@@ -83,7 +198,7 @@ class Category:
         """What the schema admits, in words."""
         return "one of " + ", ".join(f"{code:g}" for code in self.codes)
 
-    def encode(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def encode(self, values: Values) -> Values:
         """Turn codes [n] into features [n, width]; a code outside the schema becomes all zeros."""
         if len(self.codes) == 2:
             low, high = self.codes
@@ -91,7 +206,38 @@ class Category:
         return np.stack([np.where(values == code, 1.0, 0.0) for code in self.codes], axis=1)
 
 
-Column = Number | Category
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A column of codes that are text: as a `Category` of their places in `codes`, from 0 on."""
+
+    name: str
+    codes: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        """Number of features that this column becomes."""
+        return self._places.width
+
+    @property
+    def _places(self) -> Category:
+        return Category(self.name, tuple(map(float, range(len(self.codes)))))
+
+    def parse(self, cells: pd.Series) -> Values:
+        """Turn cells [n] into places [n]; NaN where a cell is none of the codes, to the letter."""
+        places = {code: float(place) for place, code in enumerate(self.codes)}
+        return np.asarray(cells.map(places), dtype=np.float64)
+
+    def allows(self, values: Values) -> npt.NDArray[np.bool_]:
+        """Tell which places [n] there are."""
+        return self._places.allows(values)
+
+    def expected(self) -> str:
+        """What the schema admits, in words."""
+        return "one of " + ", ".join(map(repr, self.codes))
+
+    def encode(self, values: Values) -> Values:
+        """Turn places [n] into features [n, width]; another number becomes all zeros."""
+        return self._places.encode(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +285,7 @@ class Schema:
         for column in checks:
             if column.name not in table:
                 raise DataError(f"{source}: column {column.name!r} is missing")
-            parsed = pd.to_numeric(table[column.name], errors="coerce").astype(np.float64)
-            refused = ~column.allows(np.asarray(parsed, dtype=np.float64))
-            if refused.any():
-                first = int(refused.argmax())
-                raise DataError(
-                    f"{source}: row {table.index[first]}, column {column.name!r}: value "
-                    f"{str(table[column.name].iloc[first])!r} is not {column.expected()}"
-                )
-            numbers[column.name] = parsed
+            numbers[column.name] = read_column(column, table, source)
         return numbers
 
     def encode(self, table: pd.DataFrame) -> npt.NDArray[np.float32]:

@@ -59,6 +59,7 @@ def test_the_command_line_beats_the_domain():
         ("domain=digits partition=idd", "did you mean 'iid'?"),
         ("domain=digits partition.sites=3", "did you mean 'domain.partition.sites'?"),
         ("domain=digits domain.partition.alpha=1", "partition=iid has no such key, partition=dir"),
+        ("domain=table domain.partition.alpha=1", "no such key without partition=dirichlet|quan"),
         ("~seed", "~seed: this key cannot be taken away"),
         ("~domain.declared_sizes.conty", "did you mean 'domain.declared_sizes.county'?"),
         ("run=5", "run=5: run is no single value: set run.dir, run.resume"),

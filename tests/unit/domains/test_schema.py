@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tacit.domains.domain import Card, Examples, Metric, SiteData, check_sites
 from tacit.domains.heart_disease import SCHEMA as HEART
 from tacit.domains.hospitals import SCHEMA as BREAST
-from tacit.domains.schema import Category, Number, Schema
+from tacit.domains.schema import Category, Choice, Number, Schema, read_column
 from tacit.errors import DataError
 
 SMALL = Schema(
@@ -151,6 +151,40 @@ def test_a_bad_cell_is_named(column, value, expected):
 def test_a_missing_column_is_named():
     with pytest.raises(DataError, match=r"north\.csv: column 'sex' is missing"):
         SMALL.read(table_of(ROW).drop(columns="sex"), "north.csv", (0, 1))
+
+
+def test_codes_that_are_text_are_compared_to_the_letter():
+    smoker = Choice("smoker", ("no", "former", "yes"))
+    cells = pd.DataFrame({"smoker": ["yes", "no", "No", ""]}, index=[2, 3, 5, 6])
+    said = []
+    values = read_column(smoker, cells, "north.csv", said.append)
+    assert said == [
+        "north.csv: row 5, column 'smoker': value 'No' is not one of 'no', 'former', 'yes'",
+        "north.csv: row 6, column 'smoker': value '' is not one of 'no', 'former', 'yes'",
+    ]
+    assert smoker.encode(values).tolist() == [[0, 0, 1], [1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    two = Choice("sick", ("no", "yes"))
+    assert two.encode(two.parse(pd.Series(["yes", "no", "?"]))).ravel().tolist() == [0.5, -0.5, 0]
+
+
+def test_texts_may_stand_for_a_missing_number():
+    age = Number("age", valid=(0, 120), typical=(40, 60), missing=("", "NA"))
+    cells = pd.DataFrame({"age": ["60", "", "NA", "inf", "na"]})
+    said = []
+    values = read_column(age, cells, "north.csv", said.append)
+    assert [problem.partition("value ")[2] for problem in said] == [
+        "'inf' is not a number from 0 to 120, or '' or 'NA' for missing",
+        "'na' is not a number from 0 to 120, or '' or 'NA' for missing",
+    ]
+    assert age.encode(values)[:3].tolist() == [[1, 0], [0, 1], [0, 1]]
+
+
+def test_of_many_bad_cells_a_few_are_named_and_the_others_counted():
+    cells = pd.DataFrame({"age": ["x"] * 1000})
+    said = []
+    read_column(Number("age", (0, 1), (0, 1)), cells, "f", said.append, "correct it")
+    assert said[0] == "f: row 0, column 'age': value 'x' is not a number from 0 to 1; correct it"
+    assert said[5:] == ["f: column 'age': 995 more rows are like these"]
 
 
 @given(st.floats(0, 120), st.sampled_from([0, 50, 250, 133.7]), st.sampled_from([1, 2, 3]))

@@ -1,0 +1,175 @@
+"""Rows of a file as examples: whose they are, at which site, and which are held out."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from tacit.domains.domain import Examples, SiteData
+from tacit.domains.own.answers import Answers
+from tacit.domains.own.content import Content, Rows, column_of
+from tacit.domains.own.files import SITE_FOLDER
+from tacit.domains.own.schema_file import SchemaFile
+from tacit.domains.own.schema_parts import HeldOutSpec
+from tacit.domains.schema import NAMED, Choice, Say, place, read_column
+from tacit.errors import DataError
+from tacit.nearest import nearest
+
+SALT: Final = "tacit/own/1"
+
+Booleans = npt.NDArray[np.bool_]
+Texts = npt.NDArray[np.object_]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """All rows of a file.
+
+    Parameters
+    ----------
+    examples
+        What is seen and told of each row [n], without persons.
+    sites
+        Where each belongs [n]; None where all are of one site.
+    persons
+        Whose each is [n]; None where rows name nobody.
+    test
+        Which are held out [n].
+    """
+
+    examples: Examples
+    sites: Texts | None
+    persons: Texts | None
+    test: Booleans
+
+    def of(self, site: str) -> SiteData:
+        """Return a site's rows."""
+        own = np.ones(len(self.test), bool) if self.sites is None else self.sites == site
+        return SiteData(self.chosen(own & ~self.test), self.chosen(own & self.test))
+
+    def chosen(self, which: Booleans) -> Examples:
+        """Return some of the rows; their persons are numbered anew."""
+        rows = torch.from_numpy(np.flatnonzero(which))
+        features = self.examples.features.index_select(0, rows)
+        targets = self.examples.targets.index_select(0, rows)
+        if self.persons is None:
+            return Examples(features, targets)
+        return Examples(features, targets, torch.from_numpy(numbered(self.persons[which])))
+
+
+def numbered(persons: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Number persons [n] from 0 on, in the order of their names."""
+    return np.unique(persons, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def hold(rows: Rows, schema: SchemaFile, content: Content, answers: Answers, say: Say) -> Held:
+    """Make examples of rows, and find out where each belongs.
+
+    Parameters
+    ----------
+    rows
+        Of one file.
+    schema
+        Says which columns there are beside those of `content` and `answers`.
+    content, answers
+        What a model sees and tells.
+    say
+        Is told of what is wrong with a row.
+
+    Raises
+    ------
+    DataError
+        A column is missing.
+    """
+    sites = schema.sites
+    shared = sites is not None and not schema.file_each
+    column = SITE_FOLDER if schema.in_folders and shared else (sites.column if sites else None)
+    others = (column, schema.about.person, schema.test.column)
+    needed = (*content.needed, *answers.needed)
+    check_columns(rows, (*needed, *(name for name in others if name is not None)))
+    examples = Examples(content.read(rows, say), answers.read(rows, say))
+    where = None
+    if sites is not None and column is not None:
+        values = {sites.value(site): site for site in sites.declared_sizes}
+        hint = "correct the cell, or add the site to sites.declared_sizes"
+        read_column(Choice(column, tuple(values)), rows.table, rows.source, say, hint)
+        where = rows.table[column].map(values).to_numpy(object)
+    persons = None
+    if schema.about.person is not None:
+        persons = rows.table[schema.about.person].to_numpy(object)
+        _check_named(rows, schema.about.person, persons, say)
+    test = _held_out(rows, schema.test, needed, persons, say)
+    if persons is not None and schema.test.column is not None:
+        _check_apart(rows, persons, test, say)
+    return Held(examples, where, persons, test)
+
+
+def check_columns(rows: Rows, names: Iterable[str]) -> None:
+    """Refuse a table that lacks a column.
+
+    Raises
+    ------
+    DataError
+        Names file and column, and the nearest that there is.
+    """
+    for name in names:
+        if name not in rows.table:
+            raise DataError(
+                f"{rows.source}: column {name!r} is missing; "
+                f"{nearest(name, map(str, rows.table.columns))}"
+            )
+
+
+def _held_out(
+    rows: Rows, spec: HeldOutSpec, needed: tuple[str, ...], persons: Texts | None, say: Say
+) -> Booleans:
+    """Tell which rows are held out [n].
+
+    By share it is a coin for each row (or person) that falls by what stands in it: whether another
+    row is there changes nothing for it, as the guarantee needs, and equal rows stay together.
+    """
+    if spec.column is not None and spec.value is not None:
+        column = column_of(spec.column, (spec.value,))
+        return column.allows(column.parse(rows.table[spec.column]))
+    if persons is not None:
+        names, back = np.unique(persons, return_inverse=True)
+        return _coins([(name,) for name in names], spec)[back.reshape(-1)]
+    return _coins(list(zip(*(rows.table[name] for name in needed), strict=True)), spec)
+
+
+def _coins(keys: list[tuple[str | bytes, ...]], spec: HeldOutSpec) -> Booleans:
+    """Toss a coin for each key: it is below `share` of all 64-bit numbers."""
+    bound = int((spec.share or 0.0) * 2**64)
+    begun = hashlib.blake2b(f"{SALT}/{spec.seed}".encode(), digest_size=8)
+    found = np.empty(len(keys), bool)
+    for number, key in enumerate(keys):
+        digest = begun.copy()
+        for cell in key:
+            held = cell if isinstance(cell, bytes) else cell.encode(errors="surrogatepass")
+            digest.update(len(held).to_bytes(8, "big") + held)
+        found[number] = int.from_bytes(digest.digest(), "big") < bound
+    return found
+
+
+def _check_named(rows: Rows, column: str, persons: Texts, say: Say) -> None:
+    """Refuse rows that name nobody."""
+    for row in np.flatnonzero(persons == "")[:NAMED].tolist():
+        say(
+            f"{rows.source}: {place(rows.table.index[row])}, column {column!r}: value '' names no "
+            "person: write whose row it is, or take it out"
+        )
+
+
+def _check_apart(rows: Rows, persons: Texts, test: Booleans, say: Say) -> None:
+    """Refuse persons with rows on both sides."""
+    both = set(persons[test]) & set(persons[~test])
+    for row in np.flatnonzero(pd.Series(persons).isin(both) & test)[:NAMED].tolist():
+        say(
+            f"{rows.source}: {place(rows.table.index[row])} is held out, and {persons[row]!r} has "
+            "rows to learn from too: a person's rows are all held out or none"
+        )
