@@ -18,7 +18,7 @@ from simulations.held_out import Alike, Array, Group, Predictions, are_listed, g
 from tacit.domains.domain import Card, Examples, Metric, SiteData, Task
 from tacit.domains.partitioned import PartitionedSites
 from tacit.runs.evaluation import ALL, DIRECTIONS, Evaluation, evaluation, unlisted
-from tacit.runs.results import Calibration, CalibrationBin, Calibrations
+from tacit.runs.results import Calibration, CalibrationBin, Calibrations, OutOfScope
 
 BINS: Final = 10
 _HALF: Final = 0.5
@@ -150,6 +150,29 @@ def calibrations(
     together = np.concatenate([group.predicted for group in groups])
     found = {site: sites[site] for site in data if site in sites} if sites else {}
     return Calibrations({**found, ALL: _calibration(together, np.concatenate(wanted))})
+
+
+def out_of_scope(
+    model: nn.Module,
+    strange: torch.Tensor,
+    predicted: Predictions,
+    data: Mapping[str, SiteData],
+    card: Card,
+    device: torch.device,
+) -> OutOfScope:
+    """Measure how well confidence tells examples of no class [n, ...] from held-out ones.
+
+    Confidence is the largest probability of a class (Hendrycks and Gimpel 2017, "A baseline for
+    detecting misclassified and out-of-distribution examples", arXiv 1610.02136).
+    """
+    with torch.no_grad():
+        scores = torch.cat([model(part.to(device)) for part in torch.split(strange, _AT_ONCE)])
+    outside = answers(scores.double().cpu(), card).max(1)
+    inside = np.concatenate([group.predicted for group in groups_of(predicted, data)]).max(1)
+    of_a_class = np.repeat([1, 0], [len(inside), len(outside)])
+    auroc = roc_auc_score(of_a_class, np.concatenate([inside, outside]))
+    threshold = np.quantile(inside, 0.05)
+    return OutOfScope(len(outside), float(auroc), float((outside >= threshold).mean()))
 
 
 def _measure(groups: Sequence[Group], data: Mapping[str, SiteData], card: Card) -> Measured:

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import torch
 
 from server.planning import check_sizes, plan_run
 from server.run_plan import RunPlan
@@ -11,13 +14,16 @@ from strategies.build import build_strategy, by_itself
 from strategies.limits import check_run
 from tacit.domains.domain import Examples, SiteData
 from tacit.domains.partitioned import PartitionedSites
-from tacit.experiment import Prepared, prepare_model
+from tacit.domains.persons import check_named
+from tacit.experiment import Prepared, declared_units, prepare_model
 from tacit.learning.canaries import Canaries
 from tacit.models.reading import OnRead
 from tacit.models.trainable import Weights, load_trainable
 from tacit.plans import cohort_size, sums_securely
-from tacit.privacy_settings import AnyPrivacy, NoiseSource, NoPrivacy
+from tacit.privacy_settings import AnyPrivacy, NoiseSource, NoPrivacy, persons_of
 from tacit.settings import Component, Settings, Training
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +32,12 @@ class Experiment(Prepared):
 
     A simulation holds every site's data, and in `features` what the frozen part of the model makes
     of the training rows of a site that has charged for them: that may be kept for the run and, in
-    a sweep, for the next one.
+    a sweep, for the next one. `out_of_scope` are examples of no class, where the domain has any.
     """
 
     data: Mapping[str, SiteData]
     features: Features = field(default_factory=dict)
+    out_of_scope: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,7 @@ class Arm:
     rows
         Training rows of each site that takes part.
     declared_sizes
-        Public size of each.
+        Public size of each, in rows or, where its privacy is of persons, in persons.
     training, privacy
         How.
     canaries
@@ -82,9 +89,11 @@ def prepare(
     """
     held = loaded(settings, on_read)
     domain = held.domain
-    sizes = dict(sorted(domain.declared_sizes.items()))
+    sizes = declared_units(domain, settings.privacy)
     check_sizes(sizes, settings)
     data = held.data
+    if persons_of(settings.privacy) is not None:
+        check_named(data)
     # Every training makes its own; here it is only checked.
     asked = cohort_size(settings.training, len(sizes))
     secure = sums_securely(settings, len(sizes), deployed=False)
@@ -94,23 +103,28 @@ def prepare(
         prepared.settings,
         prepared.card,
         prepared.declared_sizes,
+        prepared.declared_units,
         prepared.shared,
         prepared.model_sha256,
         prepared.compute,
         prepared.cache,
         data,
         held.features.setdefault((prepared.model_sha256, prepared.compute), {}),
+        held.out_of_scope,
     )
 
 
 def only(experiment: Experiment, sites: Collection[str]) -> Experiment:
     """Return the experiment with some of its sites."""
+
+    def some(every: Mapping[str, T]) -> dict[str, T]:
+        return {site: own for site, own in every.items() if site in sites}
+
     return replace(
         experiment,
-        data={site: experiment.data[site] for site in experiment.data if site in sites},
-        declared_sizes={
-            site: size for site, size in experiment.declared_sizes.items() if site in sites
-        },
+        data=some(experiment.data),
+        declared_sizes=some(experiment.declared_sizes),
+        declared_units=some(experiment.declared_units),
     )
 
 
@@ -122,7 +136,7 @@ def main_arm(experiment: Experiment) -> Arm:
         data.train
         if isinstance(data, PartitionedSites)
         else {site: held.train for site, held in data.items()},
-        experiment.declared_sizes,
+        experiment.declared_units,
         settings.training,
         settings.privacy,
     )

@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from dataclasses import asdict
 from functools import cached_property
 
+import torch
+
 from tacit.domains.domain import Examples, SiteData, check_inputs, check_sites
 from tacit.domains.partitioned import PartitionedSites
 from tacit.experiment import domain_of
@@ -56,6 +58,13 @@ class Loaded:
         check_inputs(data, self.domain)
         # Sites on one table are in order, and are not touched.
         return data if isinstance(data, PartitionedSites) else dict(sorted(data.items()))
+
+    @cached_property
+    def out_of_scope(self) -> torch.Tensor | None:
+        """Examples of no class, where the domain has any to measure on."""
+        found = getattr(self.domain, "out_of_scope", None)
+        examples: torch.Tensor | None = None if found is None else found()
+        return examples
 
 
 _KEPT: ContextVar[dict[str, Loaded] | None] = ContextVar("kept", default=None)

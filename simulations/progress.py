@@ -14,7 +14,12 @@ from tacit.runs.evaluation import ALL
 from tacit.runs.guarantee import format_epsilon
 from tacit.runs.many import LISTED, SPREAD, Spread, count_of, rows_of, spenders_of, spread
 from tacit.runs.results import Results, Round
-from tacit.runs.summary import LOSS_ON, learns_nothing
+from tacit.runs.summary import (
+    LOSS_ON,
+    learns_nothing,
+    out_of_scope_in_words,
+    useless_in_words,
+)
 from tacit.runs.sweep import SweepRow
 from tacit.runs.terminal import (
     SPENDING,
@@ -143,8 +148,14 @@ def final_table(results: Results, report: Path, console: Console) -> None:
         _figure(found.mean_of_sites),
         _figure(nothing.evaluation.mean_of_sites if nothing else None),
     )
+    if found.worst_site and found.gap is not None:
+        table.add_row(f"worst: {found.worst_site.site}", "", _figure(found.worst_site.value))
+        table.add_row("gap to the best", "", _figure(found.gap))
     say(console, f"\n{results.domain.title}: {found.metric} on {where}")
     console.print(table)
+    for sentence in (useless_in_words(results), out_of_scope_in_words(results)):
+        if sentence is not None:
+            say(console, sentence)
     if results.comparison:
         say(console, "Beside it, mean of sites:")
     for row in results.comparison:

@@ -9,7 +9,7 @@ import torch
 from server import summary
 from server.run_plan import RunPlan, State
 from simulations.comparison import Beside
-from simulations.evaluation import calibrations, constant, measure, predict
+from simulations.evaluation import calibrations, constant, measure, out_of_scope, predict
 from simulations.experiment import Experiment, noise_seed
 from simulations.held_out import held_out_records
 from strategies.mean import AVERAGING
@@ -60,6 +60,16 @@ def summarise(
         single_models=beside.single_models,
         calibration=calibrations(predicted, data, card),
         test_records=held_out_records(data),
+        out_of_scope=None
+        if experiment.out_of_scope is None
+        else out_of_scope(
+            module,
+            experiment.out_of_scope,
+            predicted,
+            data,
+            card,
+            experiment.compute.device,
+        ),
         site_count=len(data),
         environment=_environment(experiment.compute.device),
     )

@@ -23,7 +23,7 @@ class Examples:
     Targets are class indices (int64 [n]), numbers (float32 [n]) scaled by the card's `Target`, or
     answers of 0 and 1 to several questions about a row (float32 [n, outputs]): see `Task`.
     `persons` (int64 [n]) numbers whose each row is, from 0 on without gaps; None where rows name
-    no person.
+    no person. Training rows and test rows have numbers of their own, and nobody has rows in both.
     """
 
     features: torch.Tensor
@@ -116,7 +116,9 @@ class Card:
     pool is and that it is public by assumption; None where there is none. `synthetic` says that the
     rows were made by a program. `prior` is how common each class is by public knowledge, never by a
     count of anybody's rows; None where nothing is known. `texts` says that examples are texts, as
-    bytes (`tacit.domains.texts`), which a model reads by itself.
+    bytes (`tacit.domains.texts`), which a model reads by itself. Where rows name persons,
+    `person_protected` and `person_not_protected` stand in place of `unit_protected` and
+    `not_protected` once a person is the unit.
     """
 
     name: str
@@ -133,6 +135,8 @@ class Card:
     together: bool = False
     prior: tuple[float, ...] | None = None
     texts: bool = False
+    person_protected: str = "the rows of a site that name one and the same person"
+    person_not_protected: tuple[str, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -166,12 +170,17 @@ class Domain(Protocol):
     A domain whose rows name persons may have a mapping `declared_persons` like `declared_sizes`, of
     public constants for the number of persons: with privacy.unit=person, rates and divisors rest on
     it.
+    A method ``out_of_scope() -> Tensor`` gives examples of no class, on which a simulation measures
+    how well they are told.
     A domain of very many sites loads a mapping that makes a site when it is asked for
     (`tacit.domains.partitioned.PartitionedSites`): its attribute `whole` is checked instead of
     every site.
     """
 
-    declared_sizes: Mapping[str, int]
+    @property
+    def declared_sizes(self) -> Mapping[str, int]:
+        """Public size of each site."""
+        ...
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -244,12 +253,13 @@ def check_sites(data: Mapping[str, SiteData], card: Card) -> None:
     Raises
     ------
     DataError
-        A site has no rows, or a label outside the declared classes.
+        A site has no rows, a label outside the declared classes, or persons numbered wrongly.
     """
     for site, held in _checked(data).items():
         for part, examples in (("training", held.train), ("test", held.test)):
             if len(examples) == 0:
                 raise DataError(f"site {site!r} has no {part} rows: add rows or leave the site out")
+            _check_persons(site, part, examples)
             if card.task in (Task.LABELS, Task.ORDINAL):
                 _check_answers(site, part, examples, card)
             if card.task is not Task.CLASSES:
@@ -262,6 +272,24 @@ def check_sites(data: Mapping[str, SiteData], card: Card) -> None:
                     f"{int(examples.targets[row])}, which is none of the declared classes "
                     f"0 to {len(card.classes) - 1} ({', '.join(card.classes)})"
                 )
+
+
+def _check_persons(site: str, part: str, examples: Examples) -> None:
+    """Refuse numbers of persons that are not one a row, or not from 0 on without gaps."""
+    persons = examples.persons
+    if persons is None:
+        return
+    if persons.dtype != torch.int64 or persons.shape != (len(examples),):
+        raise DataError(
+            f"site {site!r}: persons of {part} rows are {persons.dtype} {list(persons.shape)}, and "
+            f"must be int64 [{len(examples)}], one a row"
+        )
+    known = persons.unique()
+    if int(known[0]) != 0 or int(known[-1]) != len(known) - 1:
+        raise DataError(
+            f"site {site!r}: persons of {part} rows are numbered from {int(known[0])} to "
+            f"{int(known[-1])} and are {len(known)}: number them from 0 on without gaps"
+        )
 
 
 def _check_answers(site: str, part: str, examples: Examples, card: Card) -> None:

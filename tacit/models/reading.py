@@ -69,6 +69,14 @@ class Reads(Protocol):
         ...
 
 
+class OutOfScope(Protocol):
+    """A domain that has examples of no class."""
+
+    def out_of_scope(self) -> torch.Tensor:
+        """Return them [n, ...]: never trained on."""
+        ...
+
+
 class ReadDomain:
     """A domain as the model sees it: every example is read when its site's are loaded.
 
@@ -136,6 +144,12 @@ class ReadDomain:
         held = site_data(self.domain, site)
         more = self._counting(len(held.train) + len(held.test))
         return SiteData(self.read(held.train, more), self.read(held.test, more))
+
+    @property
+    def out_of_scope(self) -> Callable[[], torch.Tensor]:
+        """Return what reads the domain's examples of no class; AttributeError where it has none."""
+        found = cast(OutOfScope, self.domain).out_of_scope
+        return lambda: self.reading.reader(found(), lambda count: None)
 
     def read(self, rows: Examples, more: More = lambda count: None) -> Examples:
         """Read some rows; they keep their targets and persons."""

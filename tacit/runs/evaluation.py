@@ -57,6 +57,16 @@ class Evaluation:
         """The metric at `site`, or None where it has none."""
         return self.sites.get(site, {}).get(self.metric)
 
+    @property
+    def gap(self) -> float | None:
+        """How far the worst site is from the best; None where fewer than two have a value."""
+        known = [v for site in self.sites if (v := self.value(site)) is not None]
+        return max(known) - min(known) if len(known) > 1 else None
+
+    def better(self, value: float, other: float) -> bool:
+        """Tell whether a value of the metric is better than another."""
+        return value > other if self.direction is Direction.MAXIMIZE else value < other
+
 
 def evaluation(
     metric: str,

@@ -55,9 +55,9 @@ def guarantee_in_words(
 ) -> tuple[Statement, ...]:
     """Say one guarantee whole; `summed` says that the coordinator saw sums only.
 
-    In order: (ε, δ) and what they mean, unit, relation, sampling, mechanism, accountant, in a
-    deployment where the truth is kept, adversary, honest sites assumed, what is not protected, and
-    whether the noise was only simulated.
+    In order: (ε, δ) and what they mean, unit, relation, of persons what a changed row shows,
+    sampling, mechanism, accountant, in a deployment where the truth is kept, adversary, honest
+    sites assumed, what is not protected, and whether the noise was only simulated.
     """
     unit = guarantee.unit
     test_data = privacy.simulated_noise and not simulation
@@ -68,6 +68,7 @@ def guarantee_in_words(
             "Unit", phrases.UNIT[unit].format(unit_protected=domain.unit_protected.rstrip("."))
         ),
         Statement("Relation", phrases.RELATION[guarantee.relation].format(unit=unit)),
+        *([Statement("A changed row", _changed(guarantee))] if unit is Unit.PERSON else []),
         Statement("Sampling", _sampling(guarantee, privacy.sampling)),
         Statement(
             "Mechanism",
@@ -173,6 +174,21 @@ def _meaning(guarantee: Guarantee) -> str:
     )
 
 
+def _changed(guarantee: Guarantee) -> str:
+    """Say what the run shows of a row that one person might have another way."""
+    found = guarantee.epsilon_changed
+    if found is None:
+        cost = "How large ε is for that is not known here: it is larger, about that of two persons."
+    elif math.isinf(found):
+        cost = "For that nothing is promised."
+    else:
+        cost = (
+            f"For that, at the same δ, ε = {format_epsilon(found)}, where it is largest: between "
+            "two data sets in which one person is changed."
+        )
+    return phrases.CHANGED.format(cost=cost)
+
+
 def _sampling(guarantee: Guarantee, sampling: Sampling) -> str:
     rates = {spending.sampling_rate for spending in guarantee.sites.values()}
     low, high = min(rates), max(rates)
@@ -210,6 +226,9 @@ def _mechanism(guarantee: Guarantee) -> str:
     said = phrases.MECHANISM[guarantee.mechanism]
     if guarantee.unit is Unit.CLIENT and guarantee.mechanism is Mechanism.SKELLAM_IN_SHARES:
         said = phrases.CLIENTS_IN_SHARES
+    if guarantee.persons is not None:
+        persons = guarantee.persons
+        said += phrases.OF_A_PERSON.format(rows=persons.rows, within=persons.within)
     if guarantee.clipping_quantile is not None:
         said += phrases.ADAPTIVE.format(quantile=guarantee.clipping_quantile)
     return said.format(name=name, source=source, taken=f"{taken} {guarantee.unit}")

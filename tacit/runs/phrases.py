@@ -15,9 +15,9 @@ UNIT: Final[Mapping[Unit, str]] = MappingProxyType(
             "these sites add up."
         ),
         Unit.PERSON: (
-            "One person: all rows at a site that share the declared person column "
-            "({unit_protected}). For a person present at several sites, the ε and the δ of these "
-            "sites add up."
+            "One person ({unit_protected}), however many rows it has at a site. For a person "
+            "present at several sites, the ε and the δ of these sites add up; one who goes by "
+            "several names at a site is protected as several persons."
         ),
         Unit.CLIENT: (
             "One client: everything that one participant contributes to the run. Someone who owns "
@@ -75,6 +75,18 @@ MECHANISM: Final[Mapping[Mechanism, str]] = MappingProxyType(
         ),
     }
 )
+
+OF_A_PERSON: Final = (
+    " The contribution of a person is the {within} of the gradients of its rows, of {rows} of them "
+    "at most, which are drawn at random anew in each step; it is shortened as one."
+)
+
+CHANGED: Final = (
+    "Whoever knows that a person is there and asks what a row of it says is not held off by the ε "
+    "above. With one row changed a person may contribute anything else in every step, and two "
+    "contributions can lie 2 × C apart, as if the person were removed and another added. {cost}"
+)
+"""What a changed row of one person still shows."""
 
 TRUSTED_WITH_A_SUM: Final = (
     "All other clients and whoever gets the model, together. They may know every setting, the "

@@ -41,7 +41,9 @@ from tacit.runs.summary import (
     facts,
     learns_nothing,
     models,
+    out_of_scope_in_words,
     start_of,
+    useless_in_words,
     verdicts,
     where,
     why_unmeasured,
@@ -96,6 +98,8 @@ def render(
         where=where(results),
         start=start_of(results),
         nothing=learns_nothing(results),
+        useless=useless_in_words(results),
+        out_of_scope=out_of_scope_in_words(results),
         words=[
             guarantee_in_words(
                 guarantee,

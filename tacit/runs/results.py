@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from tacit.errors import RunDirectoryError
+from tacit.learning.plan import Persons
 from tacit.privacy.events import Relation, Unit
 from tacit.runs.encoding import decode, encode, write_text
 from tacit.runs.evaluation import Evaluation
@@ -97,6 +98,11 @@ class Guarantee:
     sites: Mapping[str, SiteSpending]
     clipping_quantile: float | None = None
     """Share of updates that C, which followed them, was to leave as they are; None: C stayed."""
+    persons: Persons | None = None
+    """What a person's gradient was made of, where a person is the unit."""
+    epsilon_changed: float | None = None
+    """Largest ε of any site between data sets in which one person is changed, not there or not: see
+    `tacit.privacy.accounting_change`. None where another unit is, or where it is not known."""
 
     @property
     def largest_epsilon(self) -> float:
@@ -210,6 +216,25 @@ class Calibrations:
     sites: Mapping[str, Calibration]
 
 
+@dataclass(frozen=True, slots=True)
+class OutOfScope:
+    """How well confidence tells examples that are of no class from held-out ones that are.
+
+    Parameters
+    ----------
+    records
+        Examples of no class.
+    auroc
+        Chance that one of them has less confidence than one that is in scope.
+    accepted_at_95
+        Share of them that pass where 95 % of those in scope do.
+    """
+
+    records: int
+    auroc: float
+    accepted_at_95: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
     """results.json: the summary of one run."""
@@ -239,6 +264,8 @@ class Results:
     """Each site's own model, by site, measured at all sites; empty where none was trained."""
     secure_sum: SecureSum | None = None
     """None where the coordinator saw what each site sent."""
+    out_of_scope: OutOfScope | None = None
+    """Where the domain has examples of no class to measure on."""
     environment: str | None = None
     """Of a simulation: what its last bits depend on beside configuration and data."""
 

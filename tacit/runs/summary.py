@@ -19,6 +19,10 @@ LOSS_ON: Final = {"held_out (simulation only)": "held-out rows (simulation only)
 """What people are told of `Round.loss_on`."""
 
 
+NAMED: Final = 8
+"""Sites that a sentence names at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """One cell of the strip below the title."""
@@ -42,6 +46,44 @@ def learns_nothing(results: Results) -> Baseline | None:
         if key in results.baselines:
             return Baseline(name, results.baselines[key])
     return None
+
+
+def useless_at(results: Results) -> list[str]:
+    """Return the sites at which the model is no better than what learns nothing, in their order."""
+    found, nothing = results.evaluation, learns_nothing(results)
+    if nothing is None:
+        return []
+    return [
+        site
+        for site in found.sites
+        if (value := found.value(site)) is not None
+        and (other := nothing.evaluation.value(site)) is not None
+        and not found.better(value, other)
+    ]
+
+
+def useless_in_words(results: Results) -> str | None:
+    """Say at which sites the model is useless; None where at none."""
+    sites, nothing = useless_at(results), learns_nothing(results)
+    if not sites or nothing is None:
+        return None
+    named = ", ".join(sites[:NAMED]) + (f" and {len(sites) - NAMED} more" if sites[NAMED:] else "")
+    return (
+        f"At {len(sites)} of {len(results.evaluation.sites)} sites the model is no better than the "
+        f"{nothing.name}, which learns nothing: {named}."
+    )
+
+
+def out_of_scope_in_words(results: Results) -> str | None:
+    """Say how well confidence tells what is of no class; None where that was not measured."""
+    measured = results.out_of_scope
+    if measured is None:
+        return None
+    return (
+        f"Of {measured.records:,} examples that are of no class, confidence tells "
+        f"{100 * measured.auroc:.1f} % from one that is (area under the ROC curve); where 95 % of "
+        f"those in scope pass, {100 * measured.accepted_at_95:.1f} % of them do too."
+    )
 
 
 def why_unmeasured(results: Results) -> str | None:

@@ -67,7 +67,7 @@ def test_files_that_are_none_of_these_are_named(folder):
     with pytest.raises(DataError, match=r"data_full\.json: cannot be read"):
         Support(str(folder)).load()
     (folder / "data_full.json").unlink()
-    with pytest.raises(DataError, match="no such file; domain.root"):
+    with pytest.raises(DataError, match=r"no such file; domain\.root"):
         Support(str(folder)).load()
     (folder / "domains.json").write_text('{"moon": ["a"]}')
     with pytest.raises(DataError, match="has the subjects"):
