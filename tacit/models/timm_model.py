@@ -1,0 +1,141 @@
+"""Any model of timm, from the hub or a folder, with our head on it."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from tacit.domains.domain import Card
+from tacit.errors import ConfigurationError, ModelError
+from tacit.models.backbone import reading_through
+from tacit.models.hub import ModelFiles, model_files
+from tacit.models.mended import fix_batch_norms, still
+from tacit.models.reading import Reading
+from tacit.models.trainable import Train
+from tacit.models.transformer_backbones import Pixels
+
+
+class Pooled(nn.Module):
+    """A model of timm without its classifier.
+
+    Parameters
+    ----------
+    model
+        Made with ``num_classes=0``.
+    unit
+        Whether what it gives is brought to length 1.
+    inputs
+        Shape of one example.
+    """
+
+    def __init__(self, model: nn.Module, unit: bool, inputs: tuple[int, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self._unit = unit
+        self._inputs = inputs
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return embeddings [n, width] of images [n, channels, height, width]."""
+        pooled: torch.Tensor = self.model(images)
+        return nn.functional.normalize(pooled, dim=1) if self._unit else pooled
+
+    def made_up(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Make up images of normal values."""
+        return torch.randn(count, *self._inputs, generator=generator)
+
+
+class Timm:
+    """Architecture of a pretrained model of timm.
+
+    Parameters
+    ----------
+    pretrained
+        A folder with the config.json and model.safetensors that timm writes, or a name of timm's on
+        the hub (resnet18.a1_in1k).
+    sha256
+        Which its weights must have; None for any.
+    revision
+        On the hub.
+    unit
+        Whether what it gives the head is brought to length 1, which keeps gradients of like size.
+    checkpointing
+        Whether activations are computed again in the backward pass, to save memory.
+    """
+
+    name = "timm"
+
+    def __init__(
+        self,
+        pretrained: str,
+        sha256: str | None = None,
+        revision: str | None = None,
+        unit: bool = True,
+        checkpointing: bool = False,
+    ) -> None:
+        self._pretrained = pretrained
+        self._sha256 = sha256
+        self._revision = revision
+        self._unit = unit
+        self._checkpointing = checkpointing
+
+    def reading(
+        self, inputs: tuple[int, ...], card: Card, train: Train, device: torch.device
+    ) -> Reading:
+        """Load the model and return how a domain's images are read.
+
+        Raises
+        ------
+        ModelError
+            Its files are no such model, or it does not take the domain's examples.
+        """
+        if card.texts or len(inputs) != 3:
+            what = "texts" if card.texts else str(list(inputs))
+            raise ModelError(
+                f"model.name={self._pretrained}: takes images, and examples of {card.name} are "
+                f"{what}: choose another model"
+            )
+        files = self._files()
+        model, data = _loaded(files, self._pretrained)
+        if self._checkpointing:
+            model.set_grad_checkpointing(True)
+        still(model)
+        fix_batch_norms(model)
+        channels, height, width = data["input_size"]
+        prepare = Pixels((height, width), data["mean"][:channels], data["std"][:channels])
+        return reading_through(
+            self.name,
+            prepare,
+            Pooled(model, self._unit, prepare.inputs),
+            train,
+            device,
+            files.identity,
+            f"{self._pretrained} (SHA-256 {files.sha256[:12]}…)",
+            width=int(model.num_features),
+        )
+
+    def _files(self) -> ModelFiles:
+        named = self._pretrained
+        # On the hub timm's own models are in its folder.
+        known = "/" in named or "." not in named
+        return model_files(named if known else f"timm/{named}", self._sha256, self._revision)
+
+
+def _loaded(files: ModelFiles, name: str) -> tuple[Any, dict[str, Any]]:
+    try:
+        import timm
+        from timm.data import resolve_model_data_config
+    except (ImportError, RuntimeError) as error:
+        raise ConfigurationError(
+            "model=timm: timm cannot be imported here "
+            f"({str(error).splitlines()[0]}): pip install 'tacit[timm]', with the torchvision that "
+            "goes with the installed torch"
+        ) from error
+    try:
+        model = timm.create_model(
+            f"local-dir:{files.folder}", pretrained=True, num_classes=0, drop_rate=0.0
+        )
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AssertionError) as error:
+        raise ModelError(
+            f"model.name={name}: timm cannot load {files.folder}: {str(error).splitlines()[0]}"
+        ) from error
+    return model, resolve_model_data_config(model)
