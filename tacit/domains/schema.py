@@ -60,7 +60,11 @@ class Column(Protocol):
 
 
 def read_column(
-    column: Column, table: pd.DataFrame, source: str, say: Say = stop, hint: str = ""
+    column: Column,
+    table: pd.DataFrame,
+    source: str,
+    say: Say = stop,
+    hint: Callable[[str], str] = lambda cell: "",
 ) -> Values:
     """Check every cell of a column of text.
 
@@ -76,7 +80,7 @@ def read_column(
         Is told file, row, column and value of a cell that the schema does not admit, so it is for
         the data owner's terminal only.
     hint
-        What to do about it, for the message.
+        Says what to do about a cell, for the message.
 
     Returns
     -------
@@ -90,9 +94,11 @@ def read_column(
         return values
     rows = np.flatnonzero(refused)
     for row in rows[:NAMED].tolist():
+        cell = str(cells.iloc[row])
+        advice = hint(cell)
         say(
-            f"{source}: {place(table.index[row])}, column {column.name!r}: value "
-            f"{str(cells.iloc[row])!r} is not {column.expected()}{hint and f'; {hint}'}"
+            f"{source}: {place(table.index[row])}, column {column.name!r}: value {cell!r} is not "
+            f"{column.expected()}{advice and f'; {advice}'}"
         )
     if len(rows) > NAMED:
         say(f"{source}: column {column.name!r}: {len(rows) - NAMED:,} more rows are like these")

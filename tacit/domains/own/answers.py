@@ -1,7 +1,6 @@
 """What is to be told of a row: from a target's columns to targets as training takes them."""
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +21,6 @@ from tacit.domains.own.schema_targets import (
     names_of,
 )
 from tacit.domains.schema import Choice, Number, Say, read_column
-
-HINT: Final = "correct the cell, or target in the schema"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +72,7 @@ class Answers:
         match self.target:
             case NumberTarget(column=column, number=valid):
                 own = Number(column, valid, valid)
-                values = read_column(own, rows.table, rows.source, say, HINT)
+                values = read_column(own, rows.table, rows.source, say, _hint)
                 return torch.from_numpy(Target(column, "", *valid).scale(values))
             case LabelsTarget(labels=labels, codes=codes):
                 told = [
@@ -98,9 +95,13 @@ def _places(
     """Return for each row the place of its cell among classes' codes [n]; 0 where it is none."""
     known = tuple(code for own in codes for code in own)
     column = column_of(name, known)
-    values = read_column(column, rows.table, rows.source, say, HINT)
+    values = read_column(column, rows.table, rows.source, say, _hint)
     # A choice is read as the place of its code, a number as the number.
     read = range(len(known)) if isinstance(column, Choice) else known
     owners = [place for place, own in enumerate(codes) for _ in own]
     place_of = dict(zip(map(float, read), owners, strict=True))
     return np.array(pd.Series(values).map(place_of).fillna(0), np.int64)
+
+
+def _hint(cell: str) -> str:
+    return "correct the cell, take the row out, or correct target in the schema"

@@ -1,6 +1,6 @@
 """What a model sees of a row: columns of a table, an image, or a text."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -130,7 +130,10 @@ def _column(name: str, feature: Feature) -> Column:
     return Number(name, feature.number, feature.typical or feature.number, feature.missing)
 
 
-def _hint(column: Column) -> str:
-    empty = isinstance(column, Number) and column.missing is None
-    more = ' (missing: "" where cells may be empty)' if empty else ""
-    return f"correct the cell, or features.{column.name} in the schema{more}"
+def _hint(column: Column) -> Callable[[str], str]:
+    def hint(cell: str) -> str:
+        if cell == "" and isinstance(column, Number):
+            return f"where cells may be empty, write missing: '' for features.{column.name}"
+        return f"correct the cell, or features.{column.name} in the schema"
+
+    return hint

@@ -76,24 +76,7 @@ class OwnData:
     @property
     def card(self) -> Card:
         """What a person is told."""
-        about, answers = self._file.about, self._reader.answers
-        target = self._file.target
-        return Card(
-            name=self._file.name,
-            title=about.title or about.name,
-            description=about.description,
-            classes=answers.classes,
-            metric=answers.metric,
-            unit_protected=about.row,
-            not_protected=(*self._limits(), *about.not_protected),
-            public_pool=self._reader.pool_name,
-            synthetic=about.synthetic,
-            target=answers.number,
-            ordered=target.task == "ordinal",
-            together=target.task == "labels",
-            prior=answers.prior,
-            texts=self._file.kind is Kind.TEXT,
-        )
+        return self._reader.card
 
     def load(self) -> Mapping[str, SiteData]:
         """Read and check every site's rows."""
@@ -124,16 +107,6 @@ class OwnData:
             raise ConfigurationError("domain.partition: there is none")
         whole = self._reader.whole(self._file.file_of(""))
         return deal(whole, self._file, partition)
-
-    def _limits(self) -> tuple[str, ...]:
-        person = self._file.about.person
-        several = (
-            "a person with several rows: their guarantees compose"
-            if person is None
-            else "a person who has rows at several sites: their guarantees compose; one with "
-            "several rows at a site is protected as a whole only with privacy.unit=person"
-        )
-        return (several, "the number of rows: the declared sizes are public")
 
 
 class OwnTable(OwnData):

@@ -96,8 +96,7 @@ def hold(rows: Rows, schema: SchemaFile, content: Content, answers: Answers, say
     where = None
     if sites is not None and column is not None:
         values = {sites.value(site): site for site in sites.declared_sizes}
-        hint = "correct the cell, or add the site to sites.declared_sizes"
-        read_column(Choice(column, tuple(values)), rows.table, rows.source, say, hint)
+        read_column(Choice(column, tuple(values)), rows.table, rows.source, say, _hint)
         where = rows.table[column].map(values).to_numpy(object)
     persons = None
     if schema.about.person is not None:
@@ -123,6 +122,10 @@ def check_columns(rows: Rows, names: Iterable[str]) -> None:
                 f"{rows.source}: column {name!r} is missing; "
                 f"{nearest(name, map(str, rows.table.columns))}"
             )
+
+
+def _hint(cell: str) -> str:
+    return "correct the cell, or add the site to sites.declared_sizes"
 
 
 def _held_out(

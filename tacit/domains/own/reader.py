@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 
-from tacit.domains.domain import SiteData
+from tacit.domains.domain import Card, SiteData
 from tacit.domains.own.answers import Answers
 from tacit.domains.own.content import content_of
 from tacit.domains.own.held import Held, check_columns, hold
 from tacit.domains.own.opening import Opener, opened
-from tacit.domains.own.schema_file import SchemaFile
+from tacit.domains.own.schema_file import Kind, SchemaFile
 from tacit.domains.schema import Say, stop
 from tacit.errors import DataError
 
@@ -31,6 +31,27 @@ class Reader:
         self.content = content_of(schema)
         self.answers = Answers(schema.target)
         self._opener = opener
+
+    @property
+    def card(self) -> Card:
+        """What a person is told."""
+        about, answers, task = self.schema.about, self.answers, self.schema.target.task
+        return Card(
+            name=self.schema.name,
+            title=about.title or about.name,
+            description=about.description,
+            classes=answers.classes,
+            metric=answers.metric,
+            unit_protected=about.row,
+            not_protected=(*self._limits(), *about.not_protected),
+            public_pool=self._pool_name(),
+            synthetic=about.synthetic,
+            target=answers.number,
+            ordered=task == "ordinal",
+            together=task == "labels",
+            prior=answers.prior,
+            texts=self.schema.kind is Kind.TEXT,
+        )
 
     def whole(self, file: str, say: Say = stop) -> Held:
         """Read all rows of a file.
@@ -81,8 +102,16 @@ class Reader:
         check_columns(rows, self.content.needed)
         return self.content.read(rows, say)
 
-    @property
-    def pool_name(self) -> str | None:
-        """What the public pool is, in words; None where there is none."""
+    def _pool_name(self) -> str | None:
         name = self.schema.about.public_pool
         return None if name is None else f"the examples of {Path(name).name}, public by assumption"
+
+    def _limits(self) -> tuple[str, ...]:
+        person = self.schema.about.person
+        several = (
+            "a person with several rows: their guarantees compose"
+            if person is None
+            else "a person who has rows at several sites: their guarantees compose; one with "
+            "several rows at a site is protected as a whole only with privacy.unit=person"
+        )
+        return (several, "the number of rows: the declared sizes are public")

@@ -104,7 +104,7 @@ def _check_known(found: Mapping[str, Any], known: list[str], prefix: str = "") -
 
 
 def _check_filled(found: Mapping[str, Any]) -> None:
-    if left := list(_open(found, "")):
+    if left := dict.fromkeys(_open(found, "")):
         raise ConfigurationError(
             f"{', '.join(left)}: still {OPEN}: write what is known without looking at any row"
         )

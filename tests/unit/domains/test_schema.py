@@ -182,8 +182,8 @@ def test_texts_may_stand_for_a_missing_number():
 def test_of_many_bad_cells_a_few_are_named_and_the_others_counted():
     cells = pd.DataFrame({"age": ["x"] * 1000})
     said = []
-    read_column(Number("age", (0, 1), (0, 1)), cells, "f", said.append, "correct it")
-    assert said[0] == "f: row 0, column 'age': value 'x' is not a number from 0 to 1; correct it"
+    read_column(Number("age", (0, 1), (0, 1)), cells, "f", said.append, lambda cell: f"not {cell}")
+    assert said[0] == "f: row 0, column 'age': value 'x' is not a number from 0 to 1; not x"
     assert said[5:] == ["f: column 'age': 995 more rows are like these"]
 
 

@@ -158,7 +158,7 @@ def test_a_row_that_names_nobody_is_refused(tmp_path):
     ("row", "says"),
     [
         ("p,17,20,no,north,ill", "column 'age': value '17' is not a number from 18 to 110"),
-        ("p,,20,no,north,ill", 'missing: "" where cells may be empty'),
+        ("p,,20,no,north,ill", "where cells may be empty, write missing: '' for features.age"),
         ("p,20,NA,no,north,ill", "column 'bmi': value 'NA' is not a number from 10 to 80, or ''"),
         ("p,20,20,nope,north,ill", "column 'smoker': value 'nope' is not one of 'no', 'former'"),
         ("p,20,20,no,east,ill", "'east' is not one of .*; correct the cell, or add the site to"),
