@@ -11,6 +11,7 @@ from tacit.components import make
 from tacit.configuration import read_settings
 from tacit.domains.domain import Domain
 from tacit.errors import ConfigurationError, RunDirectoryError
+from tacit.experiment import declared_units
 from tacit.privacy.cohort_book import FILE
 from tacit.privacy.events import Unit
 from tacit.privacy_settings import protected
@@ -39,7 +40,7 @@ class Stranger:
     history
         history.jsonl.
     declared_sizes
-        Public number of rows of each site, of the run's domain.
+        Public number of units of each site, of the run's domain: rows or persons.
     """
 
     path: Path
@@ -100,7 +101,8 @@ def read_stranger(path: Path) -> Stranger:
         )
     run, _ = load_checkpoint(path / directory.CHECKPOINT)
     domain: Domain = make("domain", settings.domain)
-    results, sizes = read(path / directory.RESULTS), dict(sorted(domain.declared_sizes.items()))
+    results = read(path / directory.RESULTS)
+    sizes = declared_units(domain, settings.privacy)
     if results.privacy is not None:
         _check(path / directory.RESULTS, results.privacy, sizes)
     return Stranger(path, run, settings, results, read_history(path / directory.HISTORY), sizes)

@@ -94,6 +94,7 @@ def serve_sites(size: int, weights: int) -> None:
         settings,
         domain.card,
         domain.declared_sizes,
+        domain.declared_sizes,
         SharedModel(Large(size, weights), None),
         MODEL,
         Compute(torch.device("cpu")),

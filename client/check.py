@@ -18,13 +18,15 @@ from rich.text import Text
 
 from client.ledger_home import check_there, place_of
 from client.resident import open_bundle
-from client.setup import allowed_by, own_model, policy_of, site_privacy
+from client.setup import allowed_by, own_data, own_model, policy_of, site_privacy
 from client.site import stated_limits
 from client.site_file import SiteFile
 from strategies.build import build_strategy, proximal_mu
-from tacit.domains.domain import Domain, site_data
+from tacit.domains.domain import Domain
+from tacit.domains.persons import declared_persons
 from tacit.errors import ConfigurationError, ExitCode, InputError, TacitError
 from tacit.experiment import Prepared, domain_of
+from tacit.learning.sampling import People
 from tacit.logs import one_line
 from tacit.messages import Terms
 from tacit.plans import fewest_summed, site_plans, sums_securely
@@ -34,7 +36,7 @@ from tacit.privacy.ledger import Ledger
 from tacit.privacy.ledger_summary import summarise
 from tacit.privacy.ledger_view import LedgerView, read_ledger
 from tacit.privacy.policy import Plan, in_rounds
-from tacit.privacy_settings import RecordPrivacy, protected
+from tacit.privacy_settings import RecordPrivacy, persons_of, protected
 from tacit.settings import Settings
 from tacit.trust.bundle import CA, warnings
 from tacit.trust.certificates import load_authority
@@ -115,11 +117,16 @@ class _Check:
 
     def data(self) -> Lines:
         self._domain = domain = domain_of(self._settings)
-        data = site_data(domain, self._file.name)
+        data = own_data(domain, self._file, self._settings)
         yield (
             f"{domain.card.name}: {len(data.train)} training rows (declared: "
             f"{domain.declared_sizes[self._file.name]}), all within the schema"
         )
+        if persons_of(self._settings.privacy) and data.train.persons is not None:
+            yield (
+                f"they are of {len(People(data.train.persons))} persons (declared: "
+                f"{declared_persons(domain)[self._file.name]}), each of them a unit"
+            )
 
     def model(self) -> Lines:
         domain = _needed(self._domain, "data")
@@ -134,7 +141,7 @@ class _Check:
         prepared, policy = _needed(self._prepared, "model"), self._policy
         privacy, settings = site_privacy(self._settings), self._settings
         self._check_delta(prepared)
-        sizes = {s: n for s, n in prepared.declared_sizes.items() if s in self._roster()}
+        sizes = {s: n for s, n in prepared.declared_units.items() if s in self._roster()}
         secure = sums_securely(settings, len(sizes), deployed=True)
         limits = stated_limits(policy, predictable=self._file.noise_seed is not None)
         own = site_plans(
@@ -222,11 +229,14 @@ class _Check:
 
     def _check_delta(self, prepared: Prepared) -> None:
         """Refuse a δ that is too large for the public number of units."""
-        key = f"domain.declared_sizes.{self._file.name}"
-        size = prepared.declared_sizes.get(self._file.name)
+        unit, _ = protected(self._settings.privacy)
+        declared = "declared_persons" if unit is Unit.PERSON else "declared_sizes"
+        key = f"domain.{declared}.{self._file.name}"
+        size = prepared.declared_units.get(self._file.name)
         if not isinstance(size, int) or size < 1:
-            raise ConfigurationError(f"{key}={size}: a site declares at least 1 row")
-        if protected(self._settings.privacy)[0] is not Unit.RECORD:
+            what = "person" if unit is Unit.PERSON else "row"
+            raise ConfigurationError(f"{key}={size}: a site declares at least 1 {what}")
+        if unit is Unit.CLIENT:
             return
         for name, delta in (
             ("privacy.delta", site_privacy(self._settings).delta),
@@ -235,7 +245,7 @@ class _Check:
             if delta > 1 / size:
                 raise ConfigurationError(
                     f"{name}={delta:g} is larger than one over {key} ({size}): it would allow one "
-                    f"of the records to be published. Use at most {1 / (10 * size):.0e}"
+                    f"of the {unit}s to be published. Use at most {1 / (10 * size):.0e}"
                 )
 
     def _check_ledger(self, view: LedgerView) -> None:

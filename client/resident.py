@@ -41,7 +41,7 @@ def stay(file: SiteFile, settings: Settings) -> None:
         delta=file.limits.lifetime_delta,
     ) as ledger:
         identities = {m.name: m.identity for m in bundle.roster.valid(utc_now())}
-        sizes = holdings.prepared.declared_sizes
+        sizes = holdings.prepared.declared_units
         sums = SecureSums(file.name, bundle.identity, identities, sizes)
         site = make_site(file, holdings, ledger, sums, identities.keys() & sizes.keys())
         serve(

@@ -11,12 +11,19 @@ from client.secure import SecureSums
 from client.site import Site, seeded_streams, system_streams
 from client.site_file import SiteFile
 from tacit.domains.domain import Card, Domain, SiteData, site_data
+from tacit.domains.persons import check_named
 from tacit.errors import ConfigurationError
 from tacit.experiment import Prepared, domain_of, prepare_model
 from tacit.plans import LEAST_SITES, ON_FROM
 from tacit.privacy.ledger import Ledger
 from tacit.privacy.policy import Policy
-from tacit.privacy_settings import ClientPrivacy, NoPrivacy, RecordPrivacy, SharedNoisePrivacy
+from tacit.privacy_settings import (
+    ClientPrivacy,
+    NoPrivacy,
+    RecordPrivacy,
+    SharedNoisePrivacy,
+    persons_of,
+)
 from tacit.settings import Settings
 
 NOT_AT_A_SITE: Final = {
@@ -73,9 +80,23 @@ def take_stock(
         Data, model, device or weights cannot be used.
     """
     domain = domain_of(settings)
-    data = site_data(domain, file.name)
+    data = own_data(domain, file, settings)
     prepared = own_model(file, settings, domain, on_pretraining)
     return Holdings(domain.card, data, domain.declared_sizes[file.name], prepared)
+
+
+def own_data(domain: Domain, file: SiteFile, settings: Settings) -> SiteData:
+    """Read and check the site's data; where a person is the unit, rows must say whose they are.
+
+    Raises
+    ------
+    InputError
+        They cannot be used.
+    """
+    data = site_data(domain, file.name)
+    if persons_of(settings.privacy) is not None:
+        check_named({file.name: data})
+    return data
 
 
 def own_model(

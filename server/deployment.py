@@ -29,7 +29,7 @@ from strategies.build import build_strategy
 from strategies.limits import check_run
 from tacit.domains.domain import Card, Domain
 from tacit.errors import ConfigurationError, ModelError, RunDirectoryError, TrustError
-from tacit.experiment import Prepared, domain_of, prepare_model
+from tacit.experiment import Prepared, declared_units, domain_of, prepare_model
 from tacit.messages import Limits
 from tacit.models.trainable import trainable_weights
 from tacit.plans import ON_FROM, sums_securely
@@ -173,7 +173,7 @@ def _sites(bundle: ServerBundle, domain: Domain, settings: Settings) -> dict[str
             "availability: who is there is not made up in a deployed run; leave it out"
         )
     known = {member.name for member in bundle.roster.valid(utc_now())}
-    sizes = {s: n for s, n in sorted(domain.declared_sizes.items()) if s in known}
+    sizes = {s: n for s, n in declared_units(domain, settings.privacy).items() if s in known}
     if not sizes:
         raise ConfigurationError(
             f"none of the sites of the roster ({', '.join(sorted(known)) or 'it is empty'}) is one "

@@ -11,6 +11,7 @@ from tacit.errors import ConfigurationError
 from tacit.learning.plan import RoundPlan
 from tacit.messages import Limits, Terms
 from tacit.plans import cohort_size, fewest_summed, rounds_of_a_site, site_plans, within
+from tacit.privacy.events import Unit
 from tacit.privacy.policy import Reason
 from tacit.privacy_settings import (
     AnyPrivacy,
@@ -18,6 +19,7 @@ from tacit.privacy_settings import (
     NoPrivacy,
     RecordPrivacy,
     SharedNoisePrivacy,
+    protected,
 )
 from tacit.settings import Component, Settings, Training
 
@@ -47,7 +49,7 @@ def plan_run(
     domain, model
         Name of the domain, and SHA-256 of what does not travel of the model.
     sizes
-        Declared size of each site.
+        Declared size of each site, in rows or persons.
     training, privacy, strategy
         How.
     cache
@@ -94,7 +96,9 @@ def plan_run(
 
 
 def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:
-    """Refuse declared sizes that cannot be, a δ that is no privacy, and too many replies asked.
+    """Refuse declared numbers that cannot be, a δ that is no privacy, and too many replies asked.
+
+    `sizes` are of the sites' rows or, where a person is the unit, of their persons.
 
     Raises
     ------
@@ -110,16 +114,16 @@ def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:
             f"({len(sizes)}): it would allow one of them to be published. Use at most "
             f"{1 / (10 * len(sizes)):.0e}"
         )
+    unit, _ = protected(privacy)
+    key, what = ("declared_sizes", "row") if unit is not Unit.PERSON else ("declared_persons", unit)
     for site, size in sizes.items():
         if not isinstance(size, int) or size < 1:
-            raise ConfigurationError(
-                f"domain.declared_sizes.{site}={size}: a site declares at least 1 row"
-            )
+            raise ConfigurationError(f"domain.{key}.{site}={size}: a site declares at least 1 {what}")
         if isinstance(privacy, RecordPrivacy | SharedNoisePrivacy) and privacy.delta > 1 / size:
             raise ConfigurationError(
-                f"privacy.delta={privacy.delta:g} is larger than one over the declared size of "
-                f"{site} ({size}): it would allow one of its records to be published. Use at "
-                f"most {1 / (10 * size):.0e}"
+                f"privacy.delta={privacy.delta:g} is larger than one over domain.{key}.{site} "
+                f"({size}): it would allow one of its {unit}s to be published. Use at most "
+                f"{1 / (10 * size):.0e}"
             )
     asked = cohort_size(settings.training, len(sizes))
     if asked > len(sizes):

@@ -1,7 +1,7 @@
 """What a run leaves: the final model, and the summary from which reports are made."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from tacit.models.trainable import sha256_of
 from tacit.models.weights import save_weights
 from tacit.plans import LEAST_SITES
 from tacit.privacy.accounting import Accountant, epsilon
-from tacit.privacy.events import Event, NoisedSteps, Relation, Unit
+from tacit.privacy.accounting_change import changed_epsilon
+from tacit.privacy.events import Event, NoisedSteps, Unit
 from tacit.privacy.policy import steps_of, with_steps
-from tacit.privacy_settings import ClientPrivacy, NoPrivacy, in_shares
+from tacit.privacy_settings import ClientPrivacy, NoPrivacy, in_shares, persons_of, protected
 from tacit.runs.directory import MODEL
 from tacit.runs.evaluation import Evaluation
 from tacit.runs.results import (
@@ -66,6 +67,7 @@ def summarise(
     settings, card = prepared.settings, prepared.card
     module = prepared.shared.module
     digest = sha256_of(state.weights)
+    persons = persons_of(settings.privacy) is not None
     save_weights(
         path / MODEL,
         state.weights,
@@ -96,8 +98,8 @@ def summarise(
             name=card.name,
             title=card.title,
             description=card.description,
-            unit_protected=card.unit_protected,
-            not_protected=card.not_protected,
+            unit_protected=card.person_protected if persons else card.unit_protected,
+            not_protected=card.person_not_protected if persons else card.not_protected,
             public_pool=card.public_pool,
             synthetic=card.synthetic,
         ),
@@ -148,22 +150,23 @@ def _privacy(
         for site, events in spent.items()
         if isinstance(event := plan.sites[site].event(), NoisedSteps)
     }
+    unit, relation = protected(chosen)
     guarantee = Guarantee(
-        unit=Unit.RECORD,
-        relation=Relation.ADD_OR_REMOVE_ONE,
+        unit=unit,
+        relation=relation,
         delta=chosen.delta,
         adversary=Adversary.SERVER_AND_OTHER_SITES,
         honest_sites=1,
         mechanism=Mechanism.GAUSSIAN_AT_SITE,
         sites=spending,
+        persons=persons_of(chosen),
+        epsilon_changed=_changed(spent.values(), chosen.delta) if unit is Unit.PERSON else None,
     )
     guarantees: tuple[Guarantee, ...] = (guarantee,)
     accountant = REPORTED
     if isinstance(chosen, ClientPrivacy):
         guarantee = replace(
             guarantee,
-            unit=Unit.CLIENT,
-            relation=Relation.REPLACE_WITH_ZERO,
             adversary=Adversary.OTHER_SITES_AND_MODEL_HOLDERS,
             mechanism=Mechanism.GAUSSIAN_AT_SERVER,
             clipping_quantile=chosen.clipping_quantile,
@@ -178,6 +181,13 @@ def _privacy(
         simulated_noise=simulated_noise,
         guarantees=guarantees,
     )
+
+
+def _changed(spent: Iterable[Sequence[Event]], delta: float) -> float | None:
+    """Return the largest ε of a changed unit at any site; None where one of them is not known."""
+    found = [changed_epsilon(events, delta) for events in {tuple(events) for events in spent}]
+    known = [each for each in found if each is not None]
+    return max(known, default=0.0) if len(known) == len(found) else None
 
 
 def _spending(
@@ -218,4 +228,10 @@ def _of_shares(guarantee: Guarantee, plan: RunPlan, colluders: int) -> tuple[Gua
             epsilon_budget=math.inf,
             noise_multiplier=event.noise_multiplier,
         )
-    return together, replace(own, sites=alone)
+    changed = None
+    if guarantee.unit is Unit.PERSON:
+        spent_alone = (
+            with_steps(plan.sites[site].event_alone(), spent.steps) for site, spent in alone.items()
+        )
+        changed = _changed(spent_alone, guarantee.delta)
+    return together, replace(own, sites=alone, epsilon_changed=changed)

@@ -164,7 +164,15 @@ def _baseline(experiment: Experiment, key: str, chosen: BaselineTraining) -> Arm
         privacy = replace(privacy, clipping_norm=chosen.clipping_norm)
     elif isinstance(privacy, SharedNoisePrivacy):
         # Alone there is nobody to share the noise with.
-        privacy = RecordPrivacy("record", privacy.epsilon, privacy.delta, chosen.clipping_norm)
+        privacy = RecordPrivacy(
+            "record",
+            privacy.epsilon,
+            privacy.delta,
+            chosen.clipping_norm,
+            privacy.unit,
+            privacy.rows_per_person,
+            privacy.within_person,
+        )
     elif isinstance(privacy, ClientPrivacy):
         privacy = NoPrivacy("none")
     training = replace(
@@ -185,7 +193,7 @@ def _alone(experiment: Experiment, site: str) -> Arm:
 
 def _without_privacy(experiment: Experiment) -> Arm:
     arm = _baseline(experiment, "federated", experiment.settings.baselines.federated)
-    return replace(arm, privacy=NoPrivacy("none"))
+    return replace(arm, privacy=NoPrivacy("none"), declared_sizes=experiment.declared_sizes)
 
 
 def _pooled(experiment: Experiment) -> Arm:
@@ -194,7 +202,7 @@ def _pooled(experiment: Experiment) -> Arm:
         arm,
         training=replace(arm.training, cohort="all"),
         rows={POOLED: Examples.together(list(arm.rows.values()))},
-        declared_sizes={POOLED: sum(arm.declared_sizes.values())},
+        declared_sizes={POOLED: sum(experiment.declared_sizes.values())},
         privacy=NoPrivacy("none"),
     )
 

@@ -18,6 +18,7 @@ from tacit.learning.local import Compute
 from tacit.learning.stacked.cohort import Member, Sums, train_cohort
 from tacit.learning.stacked.frozen import Split, split
 from tacit.learning.stacked.gradients import Batch
+from tacit.learning.stacked.persons import count_of
 from tacit.learning.stacked.trial import choose
 from tacit.models.trainable import Weights
 
@@ -97,13 +98,15 @@ class AllAtOnce:
 
         As if each drew four standard deviations more than its mean.
         """
-        counts = [_likely(len(task.data), task.plan.sampling_rate) for task in tasks]
-        width, device = max(counts), self._compute.device
-        rows = self._rows_of(tasks[0])
+        persons = tasks[0].plan.persons
+        each = 1 if persons is None else persons.rows
+        width = each * max(_likely(_units(task), task.plan.sampling_rate) for task in tasks)
+        rows, device = self._rows_of(tasks[0]), self._compute.device
         batch = Batch(
             rows.features.new_zeros(len(tasks), width, *rows.features.shape[1:]),
-            rows.targets.new_zeros(len(tasks), width),
+            rows.targets.new_zeros(len(tasks), width, *rows.targets.shape[1:]),
             torch.ones(len(tasks), width, dtype=torch.bool, device=device),
+            each,
         )
         private = tasks[0].plan.clips_gradients
         clips = torch.ones(len(tasks), device=device) if private else None
@@ -134,7 +137,7 @@ class AllAtOnce:
 
     def _moved(self, rows: Examples) -> Examples:
         device = self._compute.device
-        return Examples(rows.features.to(device), rows.targets.to(device))
+        return Examples(rows.features.to(device), rows.targets.to(device), rows.persons)
 
     def _rows_of(self, task: Task) -> Examples:
         if self._frozen is None:
@@ -153,16 +156,25 @@ class AllAtOnce:
 
 
 def _likely(size: int, rate: float) -> int:
-    """Return a number of rows that a Poisson sample hardly ever exceeds."""
+    """Return a number of units that a Poisson sample hardly ever exceeds."""
     mean = size * rate
     return max(1, min(size, math.ceil(mean + 4 * math.sqrt(mean * (1 - rate)))))
 
 
+def _units(task: Task) -> int:
+    """Return how many there are at a site for whom a coin is tossed."""
+    persons = None if task.plan.persons is None else task.data.persons
+    return len(task.data) if persons is None else count_of(persons)
+
+
 def _member(task: Task) -> Member:
+    persons = task.plan.persons is not None
     return Member(
         len(task.data),
         task.plan,
         task.streams(task.round, "coins"),
         task.streams(task.round, "noise") if task.plan.clips_gradients else None,
         task.canaries,
+        task.data.persons if persons else None,
+        task.streams(task.round, "rows") if persons else None,
     )

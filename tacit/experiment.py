@@ -13,6 +13,7 @@ import torch
 
 from tacit.components import make
 from tacit.domains.domain import Card, Domain
+from tacit.domains.persons import declared_persons
 from tacit.errors import ConfigurationError
 from tacit.learning.local import Compute
 from tacit.models.adapters import add_adapters
@@ -21,7 +22,7 @@ from tacit.models.reading import OnRead, ReadDomain, read_domain
 from tacit.models.shared import SharedModel, seeded, shared_model
 from tacit.models.trainable import choose_trainable, trainable_weights
 from tacit.models.weights import state_arrays
-from tacit.privacy_settings import RecordPrivacy, SharedNoisePrivacy
+from tacit.privacy_settings import AnyPrivacy, RecordPrivacy, SharedNoisePrivacy, persons_of
 from tacit.settings import EngineSettings, ModelSettings, Precision, Settings
 
 _DTYPES = {
@@ -39,6 +40,8 @@ class Prepared:
     ----------
     settings, card, declared_sizes
         The experiment, its domain, and the public size of each site in the order of names.
+    declared_units
+        How many there are at each of those whose presence is hidden: its rows, or its persons.
     shared
         The model before the first round, its trainable weights chosen.
     model_sha256
@@ -52,6 +55,7 @@ class Prepared:
     settings: Settings
     card: Card
     declared_sizes: Mapping[str, int]
+    declared_units: Mapping[str, int]
     shared: SharedModel
     model_sha256: str
     compute: Compute
@@ -140,11 +144,27 @@ def prepare_model(
         settings,
         domain.card,
         dict(sorted(domain.declared_sizes.items())),
+        declared_units(domain, settings.privacy),
         shared,
         _frozen_sha256(settings.model, shared, reading.sha256 if reading else None),
         compute,
         cache,
     )
+
+
+def declared_units(domain: Domain, privacy: AnyPrivacy) -> dict[str, int]:
+    """Return the public number of each site's rows or, where a person is the unit, its persons.
+
+    Rates, divisors and weights of aggregation rest on it; sites are in the order of names.
+
+    Raises
+    ------
+    ConfigurationError
+        A person is the unit, and the domain does not declare how many there are.
+    """
+    if persons_of(privacy) is not None:
+        return declared_persons(domain)
+    return dict(sorted(domain.declared_sizes.items()))
 
 
 def default_cache() -> Path:

@@ -15,7 +15,6 @@ from tacit.learning.plan import RoundPlan
 from tacit.learning.sums import in_clients, in_gradients, in_updates
 from tacit.messages import Limits
 from tacit.privacy.calibration import noise_multiplier
-from tacit.privacy.events import Unit
 from tacit.privacy_settings import (
     AnyPrivacy,
     ClientPrivacy,
@@ -23,6 +22,8 @@ from tacit.privacy_settings import (
     RecordPrivacy,
     SharedNoisePrivacy,
     in_shares,
+    persons_of,
+    protected,
 )
 from tacit.secagg.assumptions import colluders_borne, quorum
 from tacit.settings import EngineKind, SecureAggregation, Settings, Training
@@ -52,7 +53,7 @@ def site_plans(
     Parameters
     ----------
     sizes
-        Declared size of each site.
+        Declared size of each site, in units whose presence is hidden: its rows, or its persons.
     training, privacy
         How.
     mu
@@ -201,7 +202,11 @@ def _round_plan(
         proximal_mu=mu,
         optimizer=training.optimizer,
     )
-    if isinstance(privacy, NoPrivacy | SharedNoisePrivacy):
+    if isinstance(privacy, NoPrivacy):
+        return plain
+    unit, _ = protected(privacy)
+    plain = replace(plain, unit=unit, persons=persons_of(privacy))
+    if isinstance(privacy, SharedNoisePrivacy):
         return plain
     whole = isinstance(privacy, ClientPrivacy)
     sigma = noise_multiplier(
@@ -216,7 +221,6 @@ def _round_plan(
         plain,
         clipping_norm=privacy.clipping_norm,
         noise_multiplier=max(sigma, limits.least_noise_multiplier if limits else 0.0),
-        unit=Unit.CLIENT if isinstance(privacy, ClientPrivacy) else privacy.unit,
     )
 
 

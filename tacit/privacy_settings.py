@@ -6,12 +6,14 @@ from typing import Annotated, Literal, TypeGuard
 
 from pydantic import ConfigDict, Field, with_config
 
+from tacit.learning.plan import Persons, Within
 from tacit.privacy.events import Relation, Unit
 
 _STRICT = ConfigDict(extra="forbid")
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Seed = Annotated[int, Field(ge=0, strict=True)]
+Rows = Annotated[int, Field(ge=1, strict=True)]
 Bits = Literal[16, 32]
 
 
@@ -33,16 +35,19 @@ class NoiseSource(StrEnum):
 @with_config(_STRICT)
 @dataclass(frozen=True)
 class RecordPrivacy:
-    """Differential privacy for each record at each site, by DP-SGD at the site.
+    """Differential privacy for each record, or person, at each site, by DP-SGD at the site.
 
     Parameters
     ----------
     epsilon, delta
         Budget of the run at every site.
     clipping_norm
-        Largest L2 norm C of one record's gradient.
+        Largest L2 norm C of one record's gradient, or one person's.
     unit
-        Whose presence is hidden; 'record' is what there is.
+        Whose presence is hidden: a 'record', or a 'person' with all its rows at the site.
+    rows_per_person, within_person
+        Of a person: most rows in a step, and what is made of their gradients before they are
+        clipped as one.
     bits
         Of a number in a secure sum: 32, or 16 where rounding costs little.
     noise_seed
@@ -55,6 +60,8 @@ class RecordPrivacy:
     delta: Annotated[float, Field(gt=0, lt=1, strict=True)]
     clipping_norm: Positive
     unit: Unit = Unit.RECORD
+    rows_per_person: Rows = 8
+    within_person: Within = Within.MEAN
     bits: Bits = 32
     noise_seed: Seed | NoiseSource | None = None
 
@@ -107,7 +114,7 @@ class ClientPrivacy:
 @with_config(_STRICT)
 @dataclass(frozen=True)
 class SharedNoisePrivacy:
-    """Differential privacy for each record, by noise that the sites make together.
+    """Differential privacy for each record, or person, by noise that the sites make together.
 
     Each adds its share of discrete noise to its part of a secure sum; one gradient step is one sum.
 
@@ -116,8 +123,8 @@ class SharedNoisePrivacy:
     epsilon, delta
         Budget of the run at every site, as long as `colluders` sites at most give their shares
         away, with the fewest replies with which a round counts (training.min_replies).
-    clipping_norm
-        Largest L2 norm C of one record's gradient.
+    clipping_norm, unit, rows_per_person, within_person
+        As `RecordPrivacy` has them.
     colluders
         Sites whose shares are not counted on; whoever looks at a sum knows its own, so at least 1
         where the guarantee is also against other sites. 0: against the server alone.
@@ -131,6 +138,9 @@ class SharedNoisePrivacy:
     epsilon: Positive
     delta: Annotated[float, Field(gt=0, lt=1, strict=True)]
     clipping_norm: Positive
+    unit: Unit = Unit.RECORD
+    rows_per_person: Rows = 8
+    within_person: Within = Within.MEAN
     colluders: Annotated[int, Field(ge=0, strict=True)] = 1
     bits: Bits = 32
     noise_seed: Seed | NoiseSource | None = None
@@ -159,4 +169,12 @@ def protected(privacy: AnyPrivacy) -> tuple[Unit, Relation]:
     """Return whose presence a privacy hides, between which data sets; without any, a record's."""
     if isinstance(privacy, ClientPrivacy):
         return Unit.CLIENT, Relation.REPLACE_WITH_ZERO
-    return Unit.RECORD, Relation.ADD_OR_REMOVE_ONE
+    unit = Unit.RECORD if isinstance(privacy, NoPrivacy) else privacy.unit
+    return unit, Relation.ADD_OR_REMOVE_ONE
+
+
+def persons_of(privacy: AnyPrivacy) -> Persons | None:
+    """Return what a person's gradient is made of; None where a person is not the unit."""
+    if isinstance(privacy, ClientPrivacy | NoPrivacy) or privacy.unit is not Unit.PERSON:
+        return None
+    return Persons(privacy.rows_per_person, privacy.within_person)

@@ -23,6 +23,7 @@ from tacit.privacy_settings import (
     Privacy,
     RecordPrivacy,
     Seed,
+    SharedNoisePrivacy,
     protected,
 )
 
@@ -87,8 +88,8 @@ class Training:
     local_steps
         Steps of gradient descent at a site in a round.
     batch_size
-        Expected number of rows in a step at a site, or 'full' for all. A site whose declared size
-        is smaller takes all its rows.
+        Expected number of rows in a step at a site, or of persons where a person is the unit;
+        'full' for all. A site that declares fewer takes all that it has.
     learning_rate
         Step size at the site.
     optimizer
@@ -320,10 +321,11 @@ class Settings:
             )
         if self.audit is not None:
             self._check_audit(self.audit)
-        if isinstance(self.privacy, RecordPrivacy) and self.privacy.unit is not Unit.RECORD:
+        of_rows = isinstance(self.privacy, RecordPrivacy | SharedNoisePrivacy)
+        if of_rows and self.privacy.unit is Unit.CLIENT:
             raise ValueError(
-                f"privacy.unit={self.privacy.unit.value} needs a domain whose rows name a person, "
-                "and training that clips per person; there is none yet: use privacy.unit=record"
+                f"privacy.unit=client with privacy={self.privacy.kind}: a client is the unit of "
+                "privacy=client_level; here it is a record or a person"
             )
 
     def _check_audit(self, audit: Component) -> None:
@@ -331,8 +333,8 @@ class Settings:
         if protected(self.privacy)[0] is Unit.CLIENT or isinstance(self.privacy, NoPrivacy):
             raise ValueError(
                 f"audit={audit.name} with privacy={self.privacy.kind}: its canaries are "
-                "records whose presence is hidden: use privacy=record or privacy=shared_noise; "
-                "tacit-audit has canary clients"
+                "records, or persons, whose presence is hidden: use privacy=record or "
+                "privacy=shared_noise; tacit-audit has canary clients"
             )
         if self.engine.kind is EngineKind.RAY or self.engine.workers > 1:
             raise ValueError(

@@ -284,7 +284,7 @@ def _check_persons(site: str, part: str, examples: Examples) -> None:
             f"site {site!r}: persons of {part} rows are {persons.dtype} {list(persons.shape)}, and "
             f"must be int64 [{len(examples)}], one a row"
         )
-    known = persons.unique()
+    known = torch.unique(persons)
     if int(known[0]) != 0 or int(known[-1]) != len(known) - 1:
         raise DataError(
             f"site {site!r}: persons of {part} rows are numbered from {int(known[0])} to "

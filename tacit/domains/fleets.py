@@ -153,6 +153,11 @@ class Fleets:
         }
 
     @property
+    def declared_persons(self) -> Mapping[str, int] | None:
+        """Vehicles of each operator that train; None where each is measured on its own reports."""
+        return self.vehicles if self.sites is Sites.OPERATORS else None
+
+    @property
     def card(self) -> Card:
         """What a person is told."""
         by_operator = self.sites is Sites.OPERATORS
@@ -191,6 +196,11 @@ class Fleets:
                 "model that is pretrained, for the run and for every baseline, learns from them"
             ),
             synthetic=True,
+            person_protected="one vehicle, with all weeks that it reports to an operator",
+            person_not_protected=(
+                "a driver or an owner who has several vehicles: each is hidden by itself",
+                "the number of vehicles and of rows: what is declared is public",
+            ),
         )
 
     def load(self) -> Mapping[str, SiteData]:
@@ -200,8 +210,8 @@ class Fleets:
             features, targets = self._rows(operator, count + HELD_OUT)
             if self.sites is Sites.OPERATORS:
                 data[operator] = SiteData(
-                    Examples(features[:count].flatten(0, 1), targets[:count].flatten()),
-                    Examples(features[count:].flatten(0, 1), targets[count:].flatten()),
+                    _together(features[:count], targets[:count]),
+                    _together(features[count:], targets[count:]),
                 )
                 continue
             held_out = torch.arange(self.weeks) % HELD_REPORTS == 1
@@ -226,6 +236,12 @@ class Fleets:
         features = torch.from_numpy(SCHEMA.encode(table))
         targets = torch.from_numpy(TARGET.scale(table[SCHEMA.label].to_numpy(np.float64)))
         return features.view(count, self.weeks, -1), targets.view(count, self.weeks)
+
+
+def _together(features: torch.Tensor, targets: torch.Tensor) -> Examples:
+    """Join the rows of vehicles, [vehicles, weeks, ...], each of which is a person of its own."""
+    whose = torch.arange(len(targets)).repeat_interleave(targets.shape[1])
+    return Examples(features.flatten(0, 1), targets.flatten(), whose)
 
 
 def _names(operator: str, count: int) -> list[str]:

@@ -35,7 +35,8 @@ def in_gradients(
     plans
         Steps without privacy.
     sizes
-        Declared size of each site: its weight, and how many rows one of its sums is made for.
+        Declared size of each site, in rows or persons: its weight, and how many of them one of its
+        sums is made for.
     fewest
         Replies with which a round counts.
     dimension
@@ -75,6 +76,7 @@ def in_gradients(
         fewest=fewest,
         colluders=privacy.colluders,
         bits=privacy.bits,
+        unit=privacy.unit,
     )
     return {
         site: replace(

@@ -277,7 +277,7 @@ def _composed(items: tuple[tuple[tuple[float, float], int], ...], relation: Rela
     sampled = {key: n for key, n in steps.items() if key[1] < 1}
     if len(sampled) < len(steps):
         sampled[one_gaussian(steps), 1.0] = 1
-    grid = _grid(sampled)
+    grid = grid_of(sampled)
     first, *others = (
         _one_step_pld(sigma, rate, grid, relation).self_compose(n)
         for (sigma, rate), n in sampled.items()
@@ -299,7 +299,7 @@ def _one_step_pld(sigma: float, rate: float, grid: float, relation: Relation) ->
     )
 
 
-def _grid(steps: Steps) -> float:
+def grid_of(steps: Steps) -> float:
     """Return the spacing of privacy losses on which these steps can be composed.
 
     A spacing h adds about h²/12 to the variance of each step's loss, so h follows its deviation:

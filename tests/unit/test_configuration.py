@@ -154,8 +154,9 @@ WRONG = [
     ("secure_aggregation", "on", "secure_aggregation=on: must be 'auto', 'required' or 'off'"),
     ("secure_aggregation", False, "secure_aggregation=false: must be "),
     ("privacy.unit", "household", "privacy.unit=household: must be 'record'"),
-    ("privacy.unit", "person", "privacy.unit=person needs a domain whose rows name a person"),
-    ("privacy.unit", "client", "privacy.unit=client needs a domain"),
+    ("privacy.unit", "client", "privacy.unit=client with privacy=record: a client is the unit of"),
+    ("privacy.rows_per_person", 0, "privacy.rows_per_person=0: must be at least 1"),
+    ("privacy.within_person", "most", "privacy.within_person=most: must be 'mean' or 'sum'"),
 ]
 
 

@@ -54,7 +54,7 @@ class Split:
             found.append(seen.float())
         features = torch.cat(found)
         features[~usable.to(compute.device)] = torch.nan
-        return Examples(features, rows.targets.to(compute.device))
+        return Examples(features, rows.targets.to(compute.device), rows.persons)
 
 
 def split(model: nn.Module, inputs: tuple[int, ...], compute: Compute) -> Split | None:
