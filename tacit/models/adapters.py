@@ -79,3 +79,20 @@ def add_adapters(model: nn.Module, lora: Lora) -> Sequence[str]:
     )
     inject_adapter_in_model(config, model)
     return chosen
+
+
+def merge_adapters(model: nn.Module) -> None:
+    """Add thin matrices to the weights beside which they stand, in place: W + BA α/r.
+
+    Layers and weights have then the names that they had before `add_adapters`, and the model
+    computes what it did but for rounding. A model without thin matrices is left as it is.
+    """
+    if not any(".lora_" in name for name, _ in model.named_parameters()):
+        return
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, layer in [*model.named_modules()]:
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge()
+            parent, _, last = name.rpartition(".")
+            setattr(model.get_submodule(parent), last, layer.get_base_layer())

@@ -3,7 +3,8 @@
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from pathlib import Path
+from typing import Protocol, Self, cast
 
 import torch
 from torch import nn
@@ -27,6 +28,42 @@ class Backbone(Protocol):
 
     def made_up(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Make up examples [count, ...] that it may be given."""
+        ...
+
+
+class Exportable(Backbone, Protocol):
+    """A backbone that can be written as its library writes its own models."""
+
+    @property
+    def library(self) -> str:
+        """Name of the library, as hubs know it."""
+        ...
+
+    @property
+    def free(self) -> Mapping[str, tuple[int, ...]]:
+        """What the library's model is given, and which dimensions of each may have any length."""
+        ...
+
+    def named(self, examples: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return what the library's model is given for prepared examples, as `free` names it."""
+        ...
+
+    def embed(self, *given: torch.Tensor) -> torch.Tensor:
+        """Return embeddings [n, width] of what `named` returns."""
+        ...
+
+    def save(self, prepare: Reader, folder: Path) -> str:
+        """Write the library's own model, nothing mended left in it, and all that it needs.
+
+        Returns
+        -------
+        str
+            How it is used, beside the head in ``head.safetensors``: Python that defines ``scores``.
+        """
+        ...
+
+    def loaded(self, folder: Path) -> Self:
+        """Return the backbone anew, from what `save` has written."""
         ...
 
 

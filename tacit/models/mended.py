@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tacit.errors import ModelError
+
 
 class FixedNorm(nn.Module):
     """A BatchNorm as it is in evaluation: an affine map of each channel that nothing trains.
@@ -107,3 +109,24 @@ def still(model: nn.Module) -> None:
     for layer in model.modules():
         if isinstance(layer, nn.modules.dropout._DropoutNd):
             layer.p = 0.0
+
+
+def take_weights(plain: nn.Module, mended: nn.Module) -> None:
+    """Put a mended model's weights into one that is as its library makes it.
+
+    A norm that was fixed does not train: the library's stays as it is. So does what is missing in
+    the mended model.
+
+    Raises
+    ------
+    ModelError
+        The library's model has no weight of such a name and shape.
+    """
+    fixed = {name for name, layer in mended.named_modules() if isinstance(layer, FixedNorm)}
+    own = plain.state_dict()
+    for name, tensor in mended.state_dict().items():
+        if name.rpartition(".")[0] in fixed:
+            continue
+        if name not in own or own[name].shape != tensor.shape:
+            raise ModelError(f"{name}: the library's own {type(plain).__name__} has no such weight")
+        own[name].copy_(tensor)

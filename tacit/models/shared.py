@@ -42,10 +42,24 @@ class Pretrained:
 
 @dataclass(frozen=True, slots=True)
 class SharedModel:
-    """A model ready for federation, and in words what it was pretrained on (None: nothing)."""
+    """A model ready for federation.
+
+    Parameters
+    ----------
+    module
+        The model.
+    pretraining
+        In words, what it was pretrained on; None: nothing.
+    inputs
+        Shape of one example as the domain has it, before any reader.
+    file
+        Of the weights that it starts from, where Tacit wrote them.
+    """
 
     module: nn.Module
     pretraining: str | None
+    inputs: tuple[int, ...] = ()
+    file: Path | None = None
 
 
 def shared_model(
@@ -68,19 +82,16 @@ def shared_model(
     if settings.weights is not None:
         path = Path(settings.weights)
         load_state(module, load_weights(path), str(path))
-        return SharedModel(module, f"the weights of {path.name}")
+        return SharedModel(module, f"the weights of {path.name}", inputs, path)
     pool = domain.public_pool()
     if settings.pretraining is None or pool is None:
-        return SharedModel(module, None)
+        return SharedModel(module, None, inputs)
     path = cached_path(settings, domain, pool, seed, cache)
     if not path.exists():
         checkpoint = path.with_suffix(".checkpoint")
         pretrain_to(path, checkpoint, settings, module, domain, pool, seed, on_step)
     load_state(module, load_weights(path), str(path))
-    return SharedModel(
-        module,
-        f"{kind_of(inputs)} on {domain.card.public_pool}",
-    )
+    return SharedModel(module, f"{kind_of(inputs)} on {domain.card.public_pool}", inputs, path)
 
 
 def fresh_model(

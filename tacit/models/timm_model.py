@@ -1,6 +1,8 @@
 """Any model of timm, from the hub or a folder, with our head on it."""
 
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -9,10 +11,11 @@ from tacit.domains.domain import Card
 from tacit.errors import ConfigurationError, ModelError
 from tacit.models.backbone import reading_through
 from tacit.models.hub import ModelFiles, model_files
-from tacit.models.mended import fix_batch_norms, still
-from tacit.models.reading import Reading
+from tacit.models.mended import fix_batch_norms, still, take_weights
+from tacit.models.reading import Reader, Reading
 from tacit.models.trainable import Train
-from tacit.models.transformer_backbones import Pixels
+from tacit.models.transformer_backbones import Pixels, pixels_of
+from tacit.models.usage import usage
 
 
 class Pooled(nn.Module):
@@ -26,22 +29,51 @@ class Pooled(nn.Module):
         Whether what it gives is brought to length 1.
     inputs
         Shape of one example.
+    source
+        Folder that the model came from.
     """
 
-    def __init__(self, model: nn.Module, unit: bool, inputs: tuple[int, ...]) -> None:
+    library = "timm"
+    free = MappingProxyType({"images": (0,)})
+
+    def __init__(self, model: nn.Module, unit: bool, inputs: tuple[int, ...], source: Path) -> None:
         super().__init__()
         self.model = model
         self._unit = unit
         self._inputs = inputs
+        self._source = source
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return embeddings [n, width] of images [n, channels, height, width]."""
-        pooled: torch.Tensor = self.model(images)
+        return self.embed(images)
+
+    def named(self, examples: torch.Tensor) -> tuple[torch.Tensor]:
+        """Return the images, which the model takes as they are."""
+        return (examples,)
+
+    def embed(self, *given: torch.Tensor) -> torch.Tensor:
+        """Return embeddings [n, width] of images [n, channels, height, width]."""
+        pooled: torch.Tensor = self.model(*given)
         return nn.functional.normalize(pooled, dim=1) if self._unit else pooled
 
     def made_up(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Make up images of normal values."""
         return torch.randn(count, *self._inputs, generator=generator)
+
+    def save(self, prepare: Reader, folder: Path) -> str:
+        """Write the model as timm does for a hub, and return how it is used."""
+        from timm.models import save_for_hf
+
+        plain = _made(self._source)
+        take_weights(plain, self.model)
+        save_for_hf(plain, str(folder), safe_serialization=True)
+        return usage(
+            "use_values.py.j2", library=self.library, unit=self._unit, **pixels_of(prepare)
+        )
+
+    def loaded(self, folder: Path) -> Self:
+        """Return the backbone anew, from what `save` has written."""
+        return type(self)(_made(folder).eval(), self._unit, self._inputs, folder)
 
 
 class Timm:
@@ -105,11 +137,11 @@ class Timm:
         return reading_through(
             self.name,
             prepare,
-            Pooled(model, self._unit, prepare.inputs),
+            Pooled(model, self._unit, prepare.inputs, files.folder),
             train,
             device,
             files.identity,
-            f"{self._pretrained} (SHA-256 {files.sha256[:12]}…)",
+            f"{self._pretrained} (SHA-256 {files.sha256})",
             width=int(model.num_features),
         )
 
@@ -122,7 +154,6 @@ class Timm:
 
 def _loaded(files: ModelFiles, name: str) -> tuple[Any, dict[str, Any]]:
     try:
-        import timm
         from timm.data import resolve_model_data_config
     except (ImportError, RuntimeError) as error:
         raise ConfigurationError(
@@ -131,11 +162,15 @@ def _loaded(files: ModelFiles, name: str) -> tuple[Any, dict[str, Any]]:
             "goes with the installed torch"
         ) from error
     try:
-        model = timm.create_model(
-            f"local-dir:{files.folder}", pretrained=True, num_classes=0, drop_rate=0.0
-        )
+        model = _made(files.folder, drop_rate=0.0)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise ModelError(
             f"model.name={name}: timm cannot load {files.folder}: {str(error).splitlines()[0]}"
         ) from error
     return model, resolve_model_data_config(model)
+
+
+def _made(folder: Path, **options: object) -> Any:
+    import timm
+
+    return timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0, **options)

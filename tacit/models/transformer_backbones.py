@@ -1,15 +1,20 @@
 """Models of transformers as backbones: of texts, of images and of sounds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self
 
 import torch
 from torch import nn
 
 from tacit.domains.texts import bytes_to_texts
-from tacit.models.reading import More
+from tacit.errors import ModelError
+from tacit.models.reading import More, Reader
+from tacit.models.transformer_export import load_model, save_model, save_tokenizer
+from tacit.models.usage import usage
 
 ABSENT = -1.0
 """Stands for no token, where a text is shorter than others."""
@@ -75,7 +80,12 @@ class TextBackbone(nn.Module):
         How outputs become one.
     unit
         Whether that is brought to length 1.
+    length
+        Most tokens of a text.
     """
+
+    library = "transformers"
+    free = MappingProxyType({"input_ids": (0, 1), "attention_mask": (0, 1)})
 
     def __init__(self, model: nn.Module, pooling: Pooling, unit: bool, length: int) -> None:
         super().__init__()
@@ -87,11 +97,19 @@ class TextBackbone(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return embeddings [n, width] of token numbers [n, length]; whatever these are."""
-        present = tokens >= 0
+        return self.embed(*self.named(tokens))
+
+    def named(self, examples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return token numbers and which of them there are, both int64 [n, length]."""
+        present = examples >= 0
         # A text has at least one token: attention to nothing is not defined.
         present = torch.cat([torch.ones_like(present[:, :1]), present[:, 1:]], 1)
-        numbers = tokens.long().clamp(0, self._vocabulary - 1)
-        made = self.model(input_ids=numbers, attention_mask=present.long())
+        return examples.long().clamp(0, self._vocabulary - 1), present.long()
+
+    def embed(self, *given: torch.Tensor) -> torch.Tensor:
+        """Return embeddings [n, width] of what `named` returns."""
+        numbers, present = given
+        made = self.model(input_ids=numbers, attention_mask=present)
         hidden: torch.Tensor = made.last_hidden_state
         match self._pooling:
             case Pooling.MEAN:
@@ -109,6 +127,20 @@ class TextBackbone(nn.Module):
         tokens = torch.randint(self._vocabulary, (count, self._length), generator=generator).float()
         tokens[::2, -(-self._length // 2) :] = ABSENT
         return tokens
+
+    def save(self, prepare: Reader, folder: Path) -> str:
+        """Write model and tokenizer, and return how they are used."""
+        if not isinstance(prepare, Tokens):
+            raise ModelError(f"texts are prepared by Tokens, not by {type(prepare).__name__}")
+        save_model(self.model, folder)
+        save_tokenizer(prepare.tokenizer, folder)
+        return usage(
+            "use_texts.py.j2", length=self._length, pooling=self._pooling.value, unit=self._unit
+        )
+
+    def loaded(self, folder: Path) -> Self:
+        """Return the backbone anew, from what `save` has written."""
+        return type(self)(load_model(folder), self._pooling, self._unit, self._length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +194,8 @@ class ValuesBackbone(nn.Module):
         Shape of one example.
     """
 
+    library = "transformers"
+
     def __init__(
         self, model: nn.Module, key: str, pooling: Pooling, unit: bool, inputs: tuple[int, ...]
     ) -> None:
@@ -174,6 +208,20 @@ class ValuesBackbone(nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Return embeddings [n, width] of examples [n, ...]."""
+        return self.embed(values)
+
+    @property
+    def free(self) -> Mapping[str, tuple[int, ...]]:
+        """What the model is given, and which dimensions of it may have any length."""
+        return {self._key: (0,)}
+
+    def named(self, examples: torch.Tensor) -> tuple[torch.Tensor]:
+        """Return the examples, which the model takes as they are."""
+        return (examples,)
+
+    def embed(self, *given: torch.Tensor) -> torch.Tensor:
+        """Return embeddings [n, width] of examples [n, ...]."""
+        (values,) = given
         hidden: torch.Tensor = self.model(**{self._key: values}).last_hidden_state
         if hidden.dim() == 4:  # of a convolutional model: [n, width, height, width]
             hidden = hidden.flatten(2).mT
@@ -189,6 +237,30 @@ class ValuesBackbone(nn.Module):
     def made_up(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Make up examples of normal values."""
         return torch.randn(count, *self._inputs, generator=generator)
+
+    def save(self, prepare: Reader, folder: Path) -> str:
+        """Write the model, and return how it is used."""
+        save_model(self.model, folder)
+        return usage(
+            "use_values.py.j2",
+            library=self.library,
+            key=self._key,
+            pooling=self._pooling.value,
+            unit=self._unit,
+            **pixels_of(prepare),
+        )
+
+    def loaded(self, folder: Path) -> Self:
+        """Return the backbone anew, from what `save` has written."""
+        made = load_model(folder)
+        return type(self)(made, self._key, self._pooling, self._unit, self._inputs)
+
+
+def pixels_of(prepare: Reader) -> dict[str, object]:
+    """Return what a template must know of how images are prepared; `size` is None of sounds."""
+    if not isinstance(prepare, Pixels):
+        return {"size": None}
+    return {"size": prepare.size, "mean": prepare.mean, "deviation": prepare.deviation}
 
 
 @dataclass(frozen=True, slots=True)
