@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -115,27 +115,10 @@ def prepare_model(
         Device, model or weights cannot be used.
     """
     torch.set_num_threads(settings.engine.threads)
-    cache = _usable(Path(settings.cache) if settings.cache else default_cache())
+    cache = _usable(cache_of(settings))
     compute = _compute(settings.engine)
     inputs = tuple(domain.inputs)
-    reading = domain.reading if isinstance(domain, ReadDomain) else None
-    shared = shared_model(
-        settings.model,
-        reading.architecture
-        if reading
-        else make("model.architecture", settings.model.architecture),
-        domain,
-        inputs,
-        settings.seed,
-        cache,
-        on_pretraining,
-    )
-    if reading:
-        shared = SharedModel(shared.module, reading.description)
-    if settings.model.train.adapts:
-        with seeded(settings.seed):
-            add_adapters(shared.module, settings.model.lora)
-    choose_trainable(shared.module, settings.model.train, settings.model.train_pattern)
+    shared, sha256 = build_model(settings, domain, cache, on_pretraining)
     shared.module.to(compute.device)
     check_scores(shared.module, inputs, domain.card.outputs)
     if isinstance(settings.privacy, RecordPrivacy | SharedNoisePrivacy):
@@ -146,10 +129,63 @@ def prepare_model(
         dict(sorted(domain.declared_sizes.items())),
         declared_units(domain, settings.privacy),
         shared,
-        _frozen_sha256(settings.model, shared, reading.sha256 if reading else None),
+        sha256,
         compute,
         cache,
     )
+
+
+def build_model(
+    settings: Settings,
+    domain: Domain,
+    cache: Path,
+    on_pretraining: Callable[[int, float], None] = lambda step, loss: None,
+) -> tuple[SharedModel, str]:
+    """Build the experiment's model on the CPU, whatever it is then used for.
+
+    Parameters
+    ----------
+    settings
+        The experiment.
+    domain
+        Its domain as the model sees it; no row of a site is read.
+    cache
+        Folder of pretrained models.
+    on_pretraining
+        As of `prepare_model`.
+
+    Returns
+    -------
+    shared : SharedModel
+        The model before the first round, its trainable weights chosen.
+    sha256 : str
+        Hash of all of it that does not travel.
+
+    Raises
+    ------
+    InputError
+        Model or weights cannot be used.
+    """
+    reading = domain.reading if isinstance(domain, ReadDomain) else None
+    shared = shared_model(
+        settings.model,
+        reading.architecture
+        if reading
+        else make("model.architecture", settings.model.architecture),
+        domain,
+        tuple(domain.inputs),
+        settings.seed,
+        cache,
+        on_pretraining,
+    )
+    if isinstance(domain, ReadDomain):
+        before = tuple(domain.domain.inputs)
+        shared = replace(shared, pretraining=domain.reading.description, inputs=before)
+    if settings.model.train.adapts:
+        with seeded(settings.seed):
+            add_adapters(shared.module, settings.model.lora)
+    choose_trainable(shared.module, settings.model.train, settings.model.train_pattern)
+    return shared, _frozen_sha256(settings.model, shared, reading.sha256 if reading else None)
 
 
 def declared_units(domain: Domain, privacy: AnyPrivacy) -> dict[str, int]:
@@ -165,6 +201,11 @@ def declared_units(domain: Domain, privacy: AnyPrivacy) -> dict[str, int]:
     if persons_of(privacy) is not None:
         return declared_persons(domain)
     return dict(sorted(domain.declared_sizes.items()))
+
+
+def cache_of(settings: Settings) -> Path:
+    """Return the experiment's folder for what can be computed again."""
+    return Path(settings.cache) if settings.cache else default_cache()
 
 
 def default_cache() -> Path:
