@@ -17,6 +17,7 @@ from torch import nn
 from simulations.held_out import Alike, Array, Group, Predictions, are_listed, groups_of
 from tacit.domains.domain import Card, Examples, Metric, SiteData, Task
 from tacit.domains.partitioned import PartitionedSites
+from tacit.models.answers import answers, median_class
 from tacit.runs.evaluation import ALL, DIRECTIONS, Evaluation, evaluation, unlisted
 from tacit.runs.results import Calibration, CalibrationBin, Calibrations, OutOfScope
 
@@ -52,34 +53,6 @@ def predict(
         if id(held.test) not in known:
             known[id(held.test)] = predicted(held.test)
     return {site: known[id(held.test)] for site, held in data.items()}
-
-
-def answers(scores: torch.Tensor, card: Card) -> Array:
-    """Return what scores [n, outputs] say.
-
-    Returns
-    -------
-    array
-        Numbers [n] in the target's unit; the probability of each class [n, classes], also of
-        classes in order; or of each label [n, labels].
-    """
-    match card.task:
-        case Task.NUMBER if card.target is not None:
-            numbers: Array = card.target.unscale(scores[:, 0].numpy())
-            return numbers
-        case Task.LABELS:
-            labels: Array = scores.sigmoid().numpy()
-            return labels
-        case Task.ORDINAL:
-            # 'Above class k' is never likelier than 'above class k - 1': Frank and Hall 2001,
-            # section 2, with what training leaves of the contrary taken out.
-            above = np.minimum.accumulate(scores.sigmoid().numpy(), 1)
-            edges = np.pad(above, ((0, 0), (1, 1)), constant_values=((0, 0), (1.0, 0.0)))
-            between: Array = edges[:, :-1] - edges[:, 1:]
-            return between
-        case _:
-            classes: Array = scores.softmax(1).numpy()
-            return classes
 
 
 def measure(predicted: Predictions, data: Mapping[str, SiteData], card: Card) -> Measured:
@@ -273,9 +246,8 @@ def _value(
             ]
             return float(np.mean(found)) if found else None
         case Metric.MAE:
-            # The median class: half of what is likely lies above it, at most.
-            chosen = (predicted.cumsum(1) < _HALF).sum(1)
-            return float(np.average(np.abs(chosen - wanted), weights=weights))
+            off = np.abs(median_class(predicted) - wanted)
+            return float(np.average(off, weights=weights))
         case Metric.RMSE:
             return float(root_mean_squared_error(wanted, predicted, sample_weight=weights))
 
