@@ -18,6 +18,7 @@ from tacit.errors import ConfigurationError
 from tacit.learning.local import Compute
 from tacit.models.adapters import add_adapters
 from tacit.models.compatibility import check_private, check_scores
+from tacit.models.imbalance import balance, start_from_prior
 from tacit.models.reading import OnRead, ReadDomain, read_domain
 from tacit.models.shared import SharedModel, seeded, shared_model
 from tacit.models.trainable import choose_trainable, trainable_weights
@@ -181,6 +182,10 @@ def build_model(
     if isinstance(domain, ReadDomain):
         before = tuple(domain.domain.inputs)
         shared = replace(shared, pretraining=domain.reading.description, inputs=before)
+    if settings.model.balanced:
+        balance(shared.module, domain.card)
+    else:
+        start_from_prior(shared.module, domain.card)
     if settings.model.train.adapts:
         with seeded(settings.seed):
             add_adapters(shared.module, settings.model.lora)
@@ -251,7 +256,9 @@ def _frozen_sha256(model: ModelSettings, shared: SharedModel, read_by: str | Non
     travels = trainable_weights(shared.module)
     chosen: dict[str, object] = asdict(model.architecture)
     if read_by is not None:
-        chosen["options"] = {**model.architecture.options, "pretrained": read_by}
+        where = ("pretrained", "sha256", "revision")
+        told_of = {k: v for k, v in model.architecture.options.items() if k not in where}
+        chosen["options"] = {**told_of, "pretrained": read_by}
     told = [chosen, model.train.value]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for name, array in sorted(state_arrays(shared.module).items()):

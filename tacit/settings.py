@@ -50,7 +50,8 @@ class ModelSettings:
     `weights` is the path of pretrained weights, or None to pretrain on the domain's public pool
     (where it has one). `name` and `sha256` are of a model that others have pretrained, for an
     architecture that loads it. `train_pattern` says what trains with ``train=regex``, and `lora`
-    how thin the matrices of ``lora`` and ``ffa_lora`` are.
+    how thin the matrices of ``lora`` and ``ffa_lora`` are. `balanced` lets it learn as if all
+    classes were equally common.
     """
 
     architecture: Component
@@ -59,6 +60,7 @@ class ModelSettings:
     sha256: str | None = None
     train_pattern: str | None = None
     lora: Lora = field(default_factory=Lora)
+    balanced: bool = False
     weights: str | None = None
     pretraining: Pretraining | None = None
 

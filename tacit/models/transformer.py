@@ -148,7 +148,7 @@ class Transformers:
             train,
             device,
             files.identity,
-            f"{self._pretrained} (SHA-256 {files.sha256[:12]}…)",
+            f"{self._pretrained} (SHA-256 {files.sha256})",
             width=width,
             start=start,
             lengths=lengths,
