@@ -8,6 +8,7 @@ from pathlib import Path
 from server.run_plan import RunPlan, State
 from tacit import __version__
 from tacit.experiment import Prepared
+from tacit.finished.model import described
 from tacit.models.architecture import head_of
 from tacit.models.trainable import sha256_of
 from tacit.models.weights import save_weights
@@ -81,9 +82,9 @@ def summarise(
             },
             "train": settings.model.train.value,
             "pretraining": prepared.shared.pretraining,
-            "load": "tacit.models.weights.load_weights, then tacit.models.trainable.load_trainable "
-            "on a model of this architecture, pretraining and seed",
+            "load": "tacit.finished.model.load_run, of the folder that holds this file",
             "seed": settings.seed,
+            **described(prepared),
         },
     )
     return Results(

@@ -1,0 +1,1 @@
+"""What becomes of a finished run's model: it is loaded, exported, and asked."""
