@@ -18,6 +18,7 @@ from sklearn.model_selection import train_test_split
 
 from tacit.domains.domain import Card, Examples, Metric, SiteData
 from tacit.domains.schema import Category, Number, Schema
+from tacit.domains.unlabelled import Unlabelled, no_column, table_rows
 from tacit.errors import ConfigurationError, DataError
 
 FILE_COLUMNS: Final = (
@@ -116,6 +117,11 @@ class HeartDisease:
         return SiteData(
             Examples(features[train], targets[train]), Examples(features[test], targets[test])
         )
+
+    def read_unlabelled(self, path: Path, column: str | None = None) -> Unlabelled:
+        """Read a table with a header and the ten columns, by the names of the documentation."""
+        no_column(path, column)
+        return table_rows(path, SCHEMA)
 
 
 def _complete_rows(path: Path) -> pd.DataFrame:

@@ -8,6 +8,7 @@ experiment and does not change with a seed.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -19,6 +20,7 @@ from sklearn.datasets import load_breast_cancer
 
 from tacit.domains.domain import Card, Examples, Metric, SiteData
 from tacit.domains.schema import Number, Schema
+from tacit.domains.unlabelled import Unlabelled, no_column, table_rows
 from tacit.errors import ConfigurationError
 
 SALT: Final = "tacit/hospitals/1"
@@ -144,6 +146,11 @@ class Hospitals:
         """Features [n, 30] of the rows that are public by assumption; their labels are unused."""
         table, targets = _rows()
         return torch.from_numpy(SCHEMA.encode(table))[divide(table, targets).pool]
+
+    def read_unlabelled(self, path: Path, column: str | None = None) -> Unlabelled:
+        """Read a table with the thirty columns, by scikit-learn's names of them."""
+        no_column(path, column)
+        return table_rows(path, SCHEMA)
 
 
 def _rows() -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:

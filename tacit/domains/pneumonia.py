@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from tacit.domains.domain import Card, Examples, Metric, SiteData
+from tacit.domains.unlabelled import Unlabelled, image_rows, no_column
 from tacit.errors import ConfigurationError, DataError
 
 SIDE: Final = 28
@@ -126,6 +127,22 @@ class Pneumonia:
     def public_pool(self) -> torch.Tensor:
         """Images [n, 1, 28, 28] of the validation split; its labels are never read."""
         return _scaled(_images(find_file(self.root), "val"))
+
+    def read_unlabelled(self, path: Path, column: str | None = None) -> Unlabelled:
+        """Read a file or a folder of images, resized to 28 x 28, or images of an .npz.
+
+        Parameters
+        ----------
+        path
+            What there is to read.
+        column
+            Which split of an .npz: train, val or test; None for test.
+        """
+        if path.suffix.lower() == ".npz":
+            images = _images(path, column or "test")
+            return Unlabelled(tuple(map(str, range(1, len(images) + 1))), _scaled(images))
+        no_column(path, column)
+        return image_rows(path, size=(SIDE, SIDE), grey=True, resize=True)
 
 
 def divide(

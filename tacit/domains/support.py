@@ -17,6 +17,7 @@ import torch
 
 from tacit.domains.domain import Card, Examples, Metric, SiteData
 from tacit.domains.texts import texts_to_bytes
+from tacit.domains.unlabelled import Unlabelled, text_rows
 from tacit.errors import ConfigurationError, DataError
 
 DECLARED_SIZES: Final = MappingProxyType(
@@ -111,6 +112,10 @@ class Support:
     def out_of_scope(self) -> torch.Tensor:
         """Sentences that mean none of the intents: bytes [1000, 256]."""
         return texts_to_bytes([text for text, _ in self._part("oos_test")], LONGEST)
+
+    def read_unlabelled(self, path: Path, column: str | None = None) -> Unlabelled:
+        """Read sentences: a line each of a .txt, or a column of a table."""
+        return text_rows(path, column, LONGEST)
 
     def _rows(self, part: str, own: frozenset[str]) -> Examples:
         numbers = {intent: number for number, intent in enumerate(self._classes)}

@@ -65,10 +65,10 @@ def check_free(folder: Path) -> None:
         It does, or is a file.
     """
     if folder.exists() and not folder.is_dir():
-        raise RunDirectoryError(f"--out={folder}: is a file: name a folder")
+        raise RunDirectoryError(f"{folder}: is a file: name a folder")
     if folder.is_dir() and (found := sorted(each.name for each in folder.iterdir())):
         raise RunDirectoryError(
-            f"--out={folder}: is not empty (it holds {', '.join(found[:3])}): name another with "
+            f"{folder}: is not empty (it holds {', '.join(found[:3])}): name another with "
             "--out, or remove it"
         )
 
@@ -103,7 +103,7 @@ def export(run: RunModel, folder: Path, *, onnx: bool, say: Say = lambda line: N
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
-        raise RunDirectoryError(f"--out={folder}: cannot be written: {error.strerror}") from error
+        raise RunDirectoryError(f"{folder}: cannot be written: {error.strerror}") from error
     try:
         say("writing the weights")
         whole = write_whole(run, partial)

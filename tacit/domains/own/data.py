@@ -17,8 +17,10 @@ from tacit.domains.own.opening import Opener, opened
 from tacit.domains.own.reader import Reader
 from tacit.domains.own.schema_file import Kind
 from tacit.domains.own.schema_reading import read_schema
+from tacit.domains.own.unlabelled import own_rows
 from tacit.domains.partition import Partition, partition_of
 from tacit.domains.partitioned import declared_sizes
+from tacit.domains.unlabelled import Unlabelled
 from tacit.errors import ConfigurationError
 
 NO_SITES = (
@@ -91,6 +93,10 @@ class OwnData:
     def public_pool(self) -> torch.Tensor | None:
         """Unlabelled public examples, where the schema file names any."""
         return self._reader.public_pool()
+
+    def read_unlabelled(self, path: Path, column: str | None = None) -> Unlabelled:
+        """Read rows without labels; `column` is of texts in a table, where it is another."""
+        return own_rows(self._file, self._reader.content, path, column)
 
     def _opener(self) -> Opener:
         return opened
