@@ -38,7 +38,7 @@ def text_of(table: Any, source: str, wanted: Collection[str]) -> pd.DataFrame:
     source
         The file, for the message.
     wanted
-        Columns whose cells are of use; others are there by name, and empty.
+        Columns that must hold single values; others that hold lists, say, are empty.
 
     Returns
     -------
@@ -56,14 +56,14 @@ def text_of(table: Any, source: str, wanted: Collection[str]) -> pd.DataFrame:
     for name, column in zip(table.column_names, table.columns, strict=True):
         if name in found:
             raise DataError(f"{source}: two columns are called {name!r}: rename one")
-        found[name] = ""
-        if name in wanted:
-            try:
-                found[name] = column.cast(pa.string()).fill_null("").to_numpy()
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        try:
+            found[name] = column.cast(pa.string()).fill_null("").to_numpy()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            if name in wanted:
                 raise DataError(
                     f"{source}: column {name!r} holds {column.type}, and single values are needed"
                 ) from error
+            found[name] = ""
     return pd.DataFrame(found, index=pd.RangeIndex(1, len(table) + 1), dtype=object)
 
 

@@ -39,7 +39,7 @@ def read_table(path: Path, wanted: Collection[str], delimiter: str = ",") -> pd.
     path
         Its name's end says what it is, one of `TABLES`.
     wanted
-        Columns that must hold single values; of others that may hold lists, the cells are not read.
+        Columns that must hold single values; others that hold lists, say, are empty.
     delimiter
         Between the cells of a CSV; that of a .tsv is the tabulator.
 
@@ -227,9 +227,9 @@ def _object(path: Path, row: int, line: str) -> dict[str, Any]:
 
 
 def _cell(path: Path, row: int, column: str, value: object, wanted: Collection[str]) -> str:
-    if column not in wanted:
-        return ""
     if isinstance(value, dict | list):
+        if column not in wanted:
+            return ""
         raise DataError(
             f"{path}: row {row}, column {column!r}: holds a list or an object; one value is needed"
         )

@@ -102,7 +102,7 @@ def hold(rows: Rows, schema: SchemaFile, content: Content, answers: Answers, say
     if schema.about.person is not None:
         persons = rows.table[schema.about.person].to_numpy(object)
         _check_named(rows, schema.about.person, persons, say)
-    test = _held_out(rows, schema.test, needed, persons, say)
+    test = _held_out(rows, schema.test, persons)
     if persons is not None and schema.test.column is not None:
         _check_apart(rows, persons, test, say)
     return Held(examples, where, persons, test)
@@ -128,13 +128,12 @@ def _hint(cell: str) -> str:
     return "correct the cell, or add the site to sites.declared_sizes"
 
 
-def _held_out(
-    rows: Rows, spec: HeldOutSpec, needed: tuple[str, ...], persons: Texts | None, say: Say
-) -> Booleans:
+def _held_out(rows: Rows, spec: HeldOutSpec, persons: Texts | None) -> Booleans:
     """Tell which rows are held out [n].
 
-    By share it is a coin for each row (or person) that falls by what stands in it: whether another
-    row is there changes nothing for it, as the guarantee needs, and equal rows stay together.
+    By share it is a coin for each row (or person) that falls by all that stands in the file about
+    it: whether another row is there changes nothing for it, as the guarantee needs, equal rows stay
+    together, and it is the same whatever is learnt from.
     """
     if spec.column is not None and spec.value is not None:
         column = column_of(spec.column, (spec.value,))
@@ -142,7 +141,7 @@ def _held_out(
     if persons is not None:
         names, back = np.unique(persons, return_inverse=True)
         return _coins([(name,) for name in names], spec)[back.reshape(-1)]
-    return _coins(list(zip(*(rows.table[name] for name in needed), strict=True)), spec)
+    return _coins(list(zip(*(rows.table[name] for name in rows.table), strict=True)), spec)
 
 
 def _coins(keys: list[tuple[str | bytes, ...]], spec: HeldOutSpec) -> Booleans:

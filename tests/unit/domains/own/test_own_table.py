@@ -129,6 +129,15 @@ def test_the_share_is_held_out_and_another_seed_holds_out_others(tmp_path):
     assert not torch.equal(other["north"].test.features[:50], data["north"].test.features[:50])
 
 
+def test_the_same_rows_are_held_out_whatever_is_learnt_from(tmp_path):
+    _, data = load(tmp_path)
+    without = SCHEMA.replace('  smoker: {codes: ["no", former, "yes"]}\n', "")
+    assert without != SCHEMA
+    _, fewer = load(tmp_path, without)
+    for site in SITES:
+        assert torch.equal(fewer[site].test.features, data[site].test.features[:, :3])
+
+
 def test_persons_are_held_out_as_a_whole_and_numbered_at_each_site(tmp_path):
     _, data = load(tmp_path, SCHEMA + "person: patient\n")
     table = pd.read_csv(tmp_path / "clinics.csv")
@@ -180,10 +189,11 @@ def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path):
 
 
 def test_sites_may_be_called_otherwise_in_the_column(tmp_path):
+    named = SCHEMA + "person: patient\n"  # whose name alone says what is held out
+    _, plain = load(tmp_path, named)
     rows = [row.replace("north", "Clinic N") for row in lines()]
-    _, plain = load(tmp_path)
     _, found = load(
-        tmp_path, SCHEMA.replace("sites: {", "sites: {values: {north: Clinic N}, "), rows
+        tmp_path, named.replace("sites: {", "sites: {values: {north: Clinic N}, "), rows
     )
     assert torch.equal(found["north"].train.features, plain["north"].train.features)
 
