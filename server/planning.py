@@ -115,13 +115,14 @@ def check_sizes(sizes: Mapping[str, int], settings: Settings) -> None:
             f"{1 / (10 * len(sizes)):.0e}"
         )
     unit, _ = protected(privacy)
-    key, what = ("declared_sizes", "row") if unit is not Unit.PERSON else ("declared_persons", unit)
+    names = ("declared_persons", "person") if unit is Unit.PERSON else ("declared_sizes", "row")
     for site, size in sizes.items():
+        key = f"domain.{names[0]}.{site}"
         if not isinstance(size, int) or size < 1:
-            raise ConfigurationError(f"domain.{key}.{site}={size}: a site declares at least 1 {what}")
+            raise ConfigurationError(f"{key}={size}: a site declares at least 1 {names[1]}")
         if isinstance(privacy, RecordPrivacy | SharedNoisePrivacy) and privacy.delta > 1 / size:
             raise ConfigurationError(
-                f"privacy.delta={privacy.delta:g} is larger than one over domain.{key}.{site} "
+                f"privacy.delta={privacy.delta:g} is larger than one over {key} "
                 f"({size}): it would allow one of its {unit}s to be published. Use at most "
                 f"{1 / (10 * size):.0e}"
             )

@@ -323,8 +323,10 @@ class Settings:
             )
         if self.audit is not None:
             self._check_audit(self.audit)
-        of_rows = isinstance(self.privacy, RecordPrivacy | SharedNoisePrivacy)
-        if of_rows and self.privacy.unit is Unit.CLIENT:
+        if (
+            isinstance(self.privacy, RecordPrivacy | SharedNoisePrivacy)
+            and self.privacy.unit is Unit.CLIENT
+        ):
             raise ValueError(
                 f"privacy.unit=client with privacy={self.privacy.kind}: a client is the unit of "
                 "privacy=client_level; here it is a record or a person"

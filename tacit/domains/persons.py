@@ -52,7 +52,9 @@ def check_named(data: Mapping[str, SiteData]) -> None:
         return
     for site, held in data.items():
         if held.train.persons is None:
-            raise DataError(f"privacy.unit=person: rows of site {site!r} name no person: {_INSTEAD}")
+            raise DataError(
+                f"privacy.unit=person: rows of site {site!r} do not say whose they are: {_INSTEAD}"
+            )
 
 
 def _check_dealt(data: PartitionedSites) -> None:
@@ -62,7 +64,7 @@ def _check_dealt(data: PartitionedSites) -> None:
     """
     persons, parts = data.train.table.persons, data.train.parts
     if persons is None:
-        raise DataError(f"privacy.unit=person: rows of the table name no person: {_INSTEAD}")
+        raise DataError(f"privacy.unit=person: its rows do not say whose they are: {_INSTEAD}")
     sites = np.repeat(np.arange(len(parts.names)), parts.sizes)
     whose = persons[torch.from_numpy(parts.rows)].numpy()
     pairs = np.unique(np.stack([whose, sites]), axis=1)

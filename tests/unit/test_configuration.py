@@ -60,7 +60,7 @@ def test_what_good_settings_mean():
     assert settings.model.architecture.options == {"hidden": 8}
     assert settings.model.train is Train.HEAD
     assert settings.model.pretraining == Pretraining(steps=5)
-    assert settings.privacy == RecordPrivacy("record", 1.0, 1e-4, 1.0, Unit.RECORD, 32, None)
+    assert settings.privacy == RecordPrivacy("record", 1.0, 1e-4, 1.0, Unit.RECORD, 8, "mean", 32)
     assert settings.engine.precision is Precision.FP32
     assert settings.training.batch_size == "full"
     assert settings.training.min_replies == "all"

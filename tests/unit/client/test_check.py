@@ -651,7 +651,7 @@ def test_a_fault_of_the_disk_is_a_finding(site, looked, monkeypatch, error):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(check, "site_data", fail)
+    monkeypatch.setattr(check, "own_data", fail)
     _, found = looked(site())
     assert wrong(found) == ["data"]
     assert found["data"][1] in (["x: Permission denied"], ["data: odd"])
@@ -661,6 +661,6 @@ def test_a_fault_of_ours_is_not_hidden(site, monkeypatch):
     def fail(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(check, "site_data", fail)
+    monkeypatch.setattr(check, "own_data", fail)
     with pytest.raises(ZeroDivisionError):
         check_site(site(), settings_of(site()))

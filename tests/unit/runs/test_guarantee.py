@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from tacit.learning.plan import Persons, Within
 from tacit.privacy import accounting
 from tacit.privacy.events import GaussianSteps, Relation, Unit
 from tacit.runs import phrases
@@ -57,7 +58,10 @@ def test_every_element_is_there(unit: Unit, relation: Relation, accountant: Repo
     found = words(
         replace(GUARANTEE, unit=unit, relation=relation), replace(PRIVACY, accountant=accountant)
     )
-    assert list(found) == [*ELEMENTS, "Simulated noise"]
+    elements = [*ELEMENTS, "Simulated noise"]
+    if unit is Unit.PERSON:
+        elements.insert(elements.index("Sampling"), "A changed row")
+    assert list(found) == elements
     assert all(len(text) > 30 for text in found.values())
     assert not any("{" in text for text in found.values())
     assert "(ε, δ)-differentially private" in found["Guarantee"]
@@ -84,6 +88,23 @@ def test_units_and_relations_do_not_say_the_same():
     assert len({words(replace(GUARANTEE, unit=unit))["Unit"] for unit in Unit}) == len(Unit)
     relations = {words(replace(GUARANTEE, relation=one))["Relation"] for one in Relation}
     assert len(relations) == len(Relation)
+
+
+OF_PERSONS = replace(
+    GUARANTEE, unit=Unit.PERSON, persons=Persons(6, Within.SUM), epsilon_changed=2.2063
+)
+
+
+def test_of_a_person_it_says_what_counts_of_its_rows_and_what_a_changed_row_shows():
+    found = words(OF_PERSONS)
+    assert "the sum of the gradients of its rows, of 6 of them at most" in found["Mechanism"]
+    assert "the ε and the δ of these sites add up" in found["Unit"]
+    assert "is not held off by the ε above" in found["A changed row"]
+    assert "For that, at the same δ, ε = 2.21, where it is largest" in found["A changed row"]
+    for epsilon, said in ((None, "is not known here"), (math.inf, "nothing is promised")):
+        changed = words(replace(OF_PERSONS, epsilon_changed=epsilon))["A changed row"]
+        assert said in changed
+    assert "A changed row" not in words(GUARANTEE)
 
 
 def test_a_word_that_nobody_explained_is_found(monkeypatch: pytest.MonkeyPatch):
