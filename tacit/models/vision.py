@@ -6,10 +6,10 @@ training has few directions to find and can afford their noise (Tramer and Boneh
 
 1. Logarithms of the energies of oriented (Gabor) filters: edges and texture, whatever the contrast.
 2. A convolutional trunk with GroupNorm on top of them, which predicts hidden patches.
-3. A linear map of both, found on distorted views of the public images: it keeps the directions in
-   which images differ and evens out those in which the views of one image do. That is linear
-   discriminant analysis with every public image as a class of its own (Fisher 1936; for images as
-   classes, Dosovitskiy et al. 2014, "Exemplar-CNN", arXiv 1406.6909).
+3. A linear map of both, found on other views of the public images (`tacit.models.views`): it keeps
+   the directions in which images differ and evens out those in which the views of one image do.
+   That is linear discriminant analysis with every public image as a class of its own (Fisher 1936;
+   for images as classes, Dosovitskiy et al. 2014, "Exemplar-CNN", arXiv 1406.6909).
 """
 
 import math
@@ -20,6 +20,7 @@ from torch import nn
 
 from tacit.errors import ModelError
 from tacit.models.architecture import zero_head
+from tacit.models.views import VIEWS_OF, Views
 
 KERNEL: Final = 9
 ORIENTATIONS: Final = 8
@@ -62,29 +63,6 @@ def gabor_filters() -> torch.Tensor:
     return torch.stack(filters)[:, None]
 
 
-def distorted(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Return another view of each image [n, 1, h, w] in [0, 1]: what tells nothing of disease.
-
-    Mirrored, moved by up to 4 pixels of 28, stretched by up to a fifth to either side, and with
-    another gamma, contrast and brightness, as another exposure would have.
-    """
-
-    def evenly(*shape: int) -> torch.Tensor:
-        return torch.rand(*shape, generator=generator) * 2 - 1
-
-    n = len(images)
-    maps = torch.zeros(n, 2, 3)
-    maps[:, 0, 0], maps[:, 1, 1] = 1 + 0.2 * evenly(n), 1 + 0.2 * evenly(n)
-    maps[:, :, 2] = 4 / 14 * evenly(n, 2)
-    grid = nn.functional.affine_grid(maps, list(images.shape), align_corners=False)
-    moved = nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    exposed = moved.clamp(1e-3, 1) ** torch.exp(0.4 * evenly(n, 1, 1, 1))
-    exposed = (exposed - 0.5) * torch.exp(0.3 * evenly(n, 1, 1, 1)) + 0.5
-    exposed = (exposed + 0.12 * evenly(n, 1, 1, 1)).clamp(0, 1)
-    mirrored = torch.rand(n, 1, 1, 1, generator=generator) < 0.5
-    return torch.where(mirrored, exposed.flip(3), exposed)
-
-
 class VisionModel(nn.Module):
     """Encoder and head for grey images [n, 1, height, width] with values in [0, 1].
 
@@ -101,6 +79,8 @@ class VisionModel(nn.Module):
         Width of the trunk, a multiple of 8.
     embedding
         Width of what the head sees.
+    views
+        Makes another view of each public image.
     """
 
     location: torch.Tensor
@@ -111,8 +91,16 @@ class VisionModel(nn.Module):
     centre: torch.Tensor
     projection: torch.Tensor
 
-    def __init__(self, side: tuple[int, int], outputs: int, channels: int, embedding: int) -> None:
+    def __init__(
+        self,
+        side: tuple[int, int],
+        outputs: int,
+        channels: int,
+        embedding: int,
+        views: Views,
+    ) -> None:
         super().__init__()
+        self._views = views
         maps = len(GABORS) * ORIENTATIONS + 1
         halves = math.ceil(side[0] / 2) * math.ceil(side[1] / 2)
         width = (maps - 1) * ENERGY_GRID**2 + halves + channels * TRUNK_GRID**2
@@ -152,7 +140,7 @@ class VisionModel(nn.Module):
             self.map_scale.copy_(maps.std((0, 2, 3)).clamp(min=1e-6).view(-1, 1, 1))
             # The draws protect nobody: the images are public.
             generator = torch.Generator().manual_seed(0)
-            views = [pool, *(distorted(pool, generator) for _ in range(VIEWS - 1))]
+            views = [pool, *(self._views(pool, generator) for _ in range(VIEWS - 1))]
             codes = torch.stack([self._code(view) for view in views], 1).double()
             centre, projection = exemplar_map(codes, self.projection.shape[1])
             self.centre.copy_(centre)
@@ -248,18 +236,28 @@ class Vision:
         Width of the trunk, a multiple of 8.
     embedding
         Width of what the head sees.
+    views
+        What its images are, which says what other views of them are: 'photographs' or 'speech'
+        (spectrograms, frames downward and bands across).
     """
 
     name = "vision"
 
-    def __init__(self, channels: int = 32, embedding: int = 256) -> None:
+    def __init__(
+        self, channels: int = 32, embedding: int = 256, views: str = "photographs"
+    ) -> None:
         if channels < 8 or channels % 8:
             raise ModelError(
                 f"model.architecture.channels={channels} must be a multiple of 8: GroupNorm "
                 f"divides them into 8 groups"
             )
+        if views not in VIEWS_OF:
+            raise ModelError(
+                f"model.architecture.views={views} must be one of {', '.join(VIEWS_OF)}"
+            )
         self.channels = channels
         self.embedding = embedding
+        self.views = views
 
     def build(self, inputs: tuple[int, ...], outputs: int) -> VisionModel:
         """Return a new module for images of shape (1, height, width).
@@ -275,4 +273,6 @@ class Vision:
                 f"to a side, but this domain's examples have the shape {inputs}: choose another "
                 f"model"
             )
-        return VisionModel((inputs[1], inputs[2]), outputs, self.channels, self.embedding)
+        return VisionModel(
+            (inputs[1], inputs[2]), outputs, self.channels, self.embedding, VIEWS_OF[self.views]
+        )

@@ -15,11 +15,11 @@ from tacit.models.trainable import (
     choose_trainable,
     trainable_weights,
 )
+from tacit.models.views import VIEWS_OF
 from tacit.models.vision import (
     RANK,
     RIDGE,
     Vision,
-    distorted,
     exemplar_map,
     gabor_filters,
 )
@@ -134,11 +134,12 @@ def test_what_the_head_sees_has_norm_one_also_of_a_wild_image():
     assert torch.allclose(norms, torch.ones(5), atol=1e-5)
 
 
-def test_views_matter_less_to_the_embedding_than_images():
+@pytest.mark.parametrize("views", VIEWS_OF)
+def test_views_matter_less_to_the_embedding_than_images(views):
     """Against the same images' raw pixels."""
-    model, pool = model_of(), images_of()
+    model, pool = model_of(views=views), images_of()
     model.standardise(pool)
-    other = distorted(pool, torch.Generator().manual_seed(77))
+    other = VIEWS_OF[views](pool, torch.Generator().manual_seed(77))
 
     def strayed(a, b):
         """How far views lie apart, relative to images that are not views of each other."""
@@ -149,14 +150,20 @@ def test_views_matter_less_to_the_embedding_than_images():
     assert embedded < 0.8 * strayed(pool.flatten(1), other.flatten(1))
 
 
-def test_views_stay_images_and_follow_from_the_generator():
-    pool = images_of()
-    first = distorted(pool, torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("views", VIEWS_OF)
+def test_views_stay_images_and_follow_from_the_generator(views):
+    pool, made = images_of(), VIEWS_OF[views]
+    first = made(pool, torch.Generator().manual_seed(1))
     assert first.shape == pool.shape
     assert first.min() >= 0
     assert first.max() <= 1
-    assert first.equal(distorted(pool, torch.Generator().manual_seed(1)))
-    assert not first.equal(distorted(pool, torch.Generator().manual_seed(2)))
+    assert first.equal(made(pool, torch.Generator().manual_seed(1)))
+    assert not first.equal(made(pool, torch.Generator().manual_seed(2)))
+
+
+def test_unknown_views_are_named():
+    with pytest.raises(ModelError, match=r"views=paintings.*photographs, speech"):
+        Vision(views="paintings")
 
 
 def test_filters_see_no_brightness_and_each_its_own_direction():
