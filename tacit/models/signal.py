@@ -205,7 +205,7 @@ class Signal:
     name = "signal"
 
     def __init__(
-        self, mixtures: int = 3, hidden: int = 64, embedding: int = 32, floor: float = 0.03
+        self, mixtures: int = 3, hidden: int = 128, embedding: int = 16, floor: float = 0.03
     ) -> None:
         if not 1 <= embedding <= hidden:
             raise ModelError(
