@@ -28,7 +28,7 @@ from tacit.runs.evaluation import Direction, Evaluation, evaluation
 from tacit.runs.guarantee import SIMULATED_NOISE, guarantee_in_words
 from tacit.runs.page import format_duration, format_figure, metric_title
 from tacit.runs.report import render, write_report
-from tacit.runs.results import Results, Round, SiteSpending
+from tacit.runs.results import OutOfScope, Results, Round, SiteSpending
 
 ENDLESS = SiteSpending(math.inf, 1.0, 20, 1.0, 0.0, 1.0)
 HOSTILE = "<script>alert('$x_{$')</script>"
@@ -284,3 +284,23 @@ def test_figures_as_a_person_reads_them():
         "RMSE",
         "Mean error",
     ]
+
+
+def test_where_the_model_is_useless_is_said():
+    """Good on average, and no better than the majority class at the smallest hospital."""
+    nothing = accuracies(0.54, 0.62, 0.94, 0.75, pooled=0.6)
+    found = accuracies(0.84, 0.82, 0.94, 0.78)
+    page = report(replace(RESULTS, evaluation=found, baselines={"majority_class": nothing}))
+    assert (
+        "At 1 of 4 sites the model is no better than the majority class, which learns nothing: "
+        "switzerland." in page.words
+    )
+    assert "Gap from best to worst site" in page.words
+    fine = replace(RESULTS, evaluation=accuracies(0.84, 0.82, 0.95, 0.78))
+    assert "no better than" not in report(replace(fine, baselines={})).words
+
+
+def test_what_is_out_of_scope_is_said():
+    page = report(replace(RESULTS, out_of_scope=OutOfScope(1000, 0.912, 0.305)))
+    assert "Of 1,000 examples that are of no class, confidence tells 91.2 %" in page.words
+    assert "30.5 % of them do too" in page.words

@@ -31,6 +31,7 @@ from tacit.runs.evaluation import Direction, WorstSite, evaluation
 from tacit.runs.results import (
     Adversary,
     Mechanism,
+    OutOfScope,
     ReportedAccountant,
     Results,
     Round,
@@ -70,6 +71,7 @@ def test_the_schema_is_a_schema():
         replace(RESULTS, evaluation=accuracies(None, None, None, None, pooled=None)),
         deployed(),
         deployed(test_data=True),
+        replace(RESULTS, out_of_scope=OutOfScope(1000, 0.91, 0.3)),
     ],
     ids=[
         "whole",
@@ -81,6 +83,7 @@ def test_the_schema_is_a_schema():
         "nothing measured",
         "deployed",
         "deployed with test data",
+        "out of scope",
     ],
 )
 def test_what_is_written_fits_the_schema_and_is_read_back(results: Results, tmp_path: Path):
