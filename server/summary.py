@@ -15,6 +15,7 @@ from tacit.models.weights import save_weights
 from tacit.plans import LEAST_SITES
 from tacit.privacy.accounting import Accountant, epsilon
 from tacit.privacy.accounting_change import changed_epsilon
+from tacit.privacy.accounting_group import group_epsilon
 from tacit.privacy.events import Event, NoisedSteps, Unit
 from tacit.privacy.policy import steps_of, with_steps
 from tacit.privacy_settings import ClientPrivacy, NoPrivacy, in_shares, persons_of, protected
@@ -103,6 +104,8 @@ def summarise(
             not_protected=card.person_not_protected if persons else card.not_protected,
             public_pool=card.public_pool,
             synthetic=card.synthetic,
+            row=card.row,
+            overlap=card.overlap,
         ),
         model=ModelSummary(
             name=settings.model.architecture.name,
@@ -152,6 +155,7 @@ def _privacy(
         if isinstance(event := plan.sites[site].event(), NoisedSteps)
     }
     unit, relation = protected(chosen)
+    overlap = prepared.card.overlap if unit is Unit.RECORD else 1
     guarantee = Guarantee(
         unit=unit,
         relation=relation,
@@ -162,6 +166,7 @@ def _privacy(
         sites=spending,
         persons=persons_of(chosen),
         epsilon_changed=_changed(spent.values(), chosen.delta) if unit is Unit.PERSON else None,
+        epsilon_overlap=_overlapping(spent.values(), chosen.delta, overlap),
     )
     guarantees: tuple[Guarantee, ...] = (guarantee,)
     accountant = REPORTED
@@ -174,7 +179,7 @@ def _privacy(
         )
         guarantees = (guarantee,)
     if in_shares(chosen):
-        guarantees = _of_shares(guarantee, plan, chosen.colluders)
+        guarantees = _of_shares(guarantee, plan, chosen.colluders, overlap)
         accountant = ReportedAccountant.RDP
     return Privacy(
         accountant=accountant,
@@ -191,6 +196,14 @@ def _changed(spent: Iterable[Sequence[Event]], delta: float) -> float | None:
     return max(known, default=0.0) if len(known) == len(found) else None
 
 
+def _overlapping(spent: Iterable[Sequence[Event]], delta: float, overlap: int) -> float | None:
+    """Return the largest ε of a measurement at any site; None where it lies in one row alone."""
+    if overlap == 1:
+        return None
+    known = {tuple(events) for events in spent}
+    return max((group_epsilon(events, delta, overlap) for events in known), default=0.0)
+
+
 def _spending(
     plan: RunPlan, site: str, event: NoisedSteps, events: Sequence[Event], delta: float
 ) -> SiteSpending:
@@ -204,7 +217,9 @@ def _spending(
     )
 
 
-def _of_shares(guarantee: Guarantee, plan: RunPlan, colluders: int) -> tuple[Guarantee, ...]:
+def _of_shares(
+    guarantee: Guarantee, plan: RunPlan, colluders: int, overlap: int
+) -> tuple[Guarantee, ...]:
     """Return what holds with the honest majority, and what each site's own share does alone.
 
     Of all sites that a round asks, not of those that happen to be in its sum: the coordinator may
@@ -229,10 +244,12 @@ def _of_shares(guarantee: Guarantee, plan: RunPlan, colluders: int) -> tuple[Gua
             epsilon_budget=math.inf,
             noise_multiplier=event.noise_multiplier,
         )
+    spent_alone = [
+        with_steps(plan.sites[site].event_alone(), spent.steps) for site, spent in alone.items()
+    ]
     changed = None
     if guarantee.unit is Unit.PERSON:
-        spent_alone = (
-            with_steps(plan.sites[site].event_alone(), spent.steps) for site, spent in alone.items()
-        )
         changed = _changed(spent_alone, guarantee.delta)
-    return together, replace(own, sites=alone, epsilon_changed=changed)
+    overlapping = _overlapping(spent_alone, guarantee.delta, overlap)
+    own = replace(own, sites=alone, epsilon_changed=changed, epsilon_overlap=overlapping)
+    return together, own

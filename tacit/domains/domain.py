@@ -118,7 +118,8 @@ class Card:
     count of anybody's rows; None where nothing is known. `texts` says that examples are texts, as
     bytes (`tacit.domains.texts`), which a model reads by itself. Where rows name persons,
     `person_protected` and `person_not_protected` stand in place of `unit_protected` and
-    `not_protected` once a person is the unit.
+    `not_protected` once a person is the unit. `row` is what a row is called where it is none of
+    somebody's records, and `overlap` in how many rows of a site one measurement lies at most.
     """
 
     name: str
@@ -137,6 +138,8 @@ class Card:
     texts: bool = False
     person_protected: str = "the rows of a site that name one and the same person"
     person_not_protected: tuple[str, ...] = ()
+    row: str = "record"
+    overlap: int = 1
 
     @property
     def task(self) -> Task:

@@ -153,6 +153,8 @@ class FleetEngines:
             ),
             person_protected="one engine, with all that it ever measured",
             person_not_protected=(PUBLIC,),
+            row="window",
+            overlap=self.overlap,
             public_pool=(
                 f"windows of the run-to-failure engines of {pool}, a sister fleet under the same "
                 "conditions, without their remaining lives, public by assumption; they scale the "

@@ -17,7 +17,7 @@ from tacit.errors import RunDirectoryError, TacitError
 from tacit.files import replace_file
 
 INFINITY: Final = "infinity"
-EPSILON_KEYS: Final = frozenset({"epsilon", "epsilon_budget", "epsilon_changed"})
+EPSILON_KEYS: Final = frozenset({"epsilon", "epsilon_budget", "epsilon_changed", "epsilon_overlap"})
 
 T = TypeVar("T")
 

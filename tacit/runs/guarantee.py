@@ -55,33 +55,38 @@ def guarantee_in_words(
 ) -> tuple[Statement, ...]:
     """Say one guarantee whole; `summed` says that the coordinator saw sums only.
 
-    In order: (ε, δ) and what they mean, unit, relation, of persons what a changed row shows,
-    sampling, mechanism, accountant, in a deployment where the truth is kept, adversary, honest
-    sites assumed, what is not protected, and whether the noise was only simulated.
+    In order: (ε, δ) and what they mean, unit, relation, of persons what a changed row shows, of
+    rows that overlap what a measurement costs, sampling, mechanism, accountant, in a deployment
+    where the truth is kept, adversary, honest sites assumed, what is not protected, and whether the
+    noise was only simulated.
     """
     unit = guarantee.unit
+    word = domain.row if unit is Unit.RECORD else unit.value
     test_data = privacy.simulated_noise and not simulation
     statements = [
         Statement("Guarantee", _bound(guarantee, test_data=test_data)),
-        Statement("What it means", _meaning(guarantee)),
+        Statement("What it means", _meaning(guarantee, word)),
         Statement(
-            "Unit", phrases.UNIT[unit].format(unit_protected=domain.unit_protected.rstrip("."))
+            "Unit",
+            phrases.UNIT[unit].format(row=word, unit_protected=domain.unit_protected.rstrip(".")),
         ),
-        Statement("Relation", phrases.RELATION[guarantee.relation].format(unit=unit)),
+        Statement("Relation", phrases.RELATION[guarantee.relation].format(unit=word)),
         *([Statement("A changed row", _changed(guarantee))] if unit is Unit.PERSON else []),
-        Statement("Sampling", _sampling(guarantee, privacy.sampling)),
+        *_overlap(guarantee, domain),
+        Statement("Sampling", _sampling(guarantee, privacy.sampling, word)),
         Statement(
             "Mechanism",
-            _mechanism(guarantee) + ("" if simulation or test_data else f" {phrases.OWN_NOISE}"),
+            _mechanism(guarantee, word)
+            + ("" if simulation or test_data else f" {phrases.OWN_NOISE}"),
         ),
         Statement("Accountant", _accountant(guarantee, privacy)),
         *([] if simulation else [Statement("Ledger", phrases.LEDGER)]),
-        Statement("Adversary", _adversary(guarantee, summed=summed)),
-        Statement("Honest sites assumed", _honest(guarantee, summed=summed)),
+        Statement("Adversary", _adversary(guarantee, word, summed=summed)),
+        Statement("Honest sites assumed", _honest(guarantee, word, summed=summed)),
         Statement(
             "Not protected",
             "The guarantee does not cover:",
-            _not_protected(guarantee, domain, simulation=simulation),
+            _not_protected(domain, word, simulation=simulation),
         ),
     ]
     if test_data:
@@ -157,18 +162,17 @@ def _epsilons(by_site: Mapping[str, float]) -> str:
     return f"ε from {low} to {high} at {len(by_site):,} sites; the table gives the largest first"
 
 
-def _meaning(guarantee: Guarantee) -> str:
+def _meaning(guarantee: Guarantee, word: str) -> str:
     epsilon = guarantee.largest_epsilon
     if math.isinf(epsilon):
         return (
-            "An infinite ε limits nothing: an observer may recognise every "
-            f"{guarantee.unit} that was used."
+            f"An infinite ε limits nothing: an observer may recognise every {word} that was used."
         )
     share = recognised_at_most(epsilon, guarantee.delta)
     return (
         "Take two data sets that differ as the relation below says. Whatever the run puts out, "
         f"it is at most e^ε times as likely with one as with the other, plus δ. So whoever tries "
-        f"to tell whether one {guarantee.unit} was used, and is wrong about 1 in 100 that were "
+        f"to tell whether one {word} was used, and is wrong about 1 in 100 that were "
         f"not, recognises at most {100 * share:.3g} in 100 that were (at ε = "
         f"{format_epsilon(epsilon)}, the largest here). Blind guessing recognises 1 in 100."
     )
@@ -189,22 +193,31 @@ def _changed(guarantee: Guarantee) -> str:
     return phrases.CHANGED.format(cost=cost)
 
 
-def _sampling(guarantee: Guarantee, sampling: Sampling) -> str:
+def _overlap(guarantee: Guarantee, domain: DomainSummary) -> list[Statement]:
+    found = guarantee.epsilon_overlap
+    if found is None:
+        return []
+    cost = "nothing at all" if math.isinf(found) else f"ε = {format_epsilon(found)}"
+    said = phrases.OVERLAP.format(overlap=domain.overlap, row=domain.row, cost=cost)
+    return [Statement("A measurement", said)]
+
+
+def _sampling(guarantee: Guarantee, sampling: Sampling, word: str) -> str:
     rates = {spending.sampling_rate for spending in guarantee.sites.values()}
     low, high = min(rates), max(rates)
     range_ = f"q = {low:.3g}" if low == high else f"q from {low:.3g} to {high:.3g}"
     if guarantee.unit is Unit.CLIENT and _full_batch(guarantee):
         return (
-            f"None is counted on: which {guarantee.unit} takes part in a round is visible, so that "
+            f"None is counted on: which {word} takes part in a round is visible, so that "
             "drawing some adds no protection. In how many rounds one can be is fixed before the "
             "first."
         )
     if _full_batch(guarantee):
         return (
-            f"None: every {guarantee.unit} enters every step (q = 1), so sampling adds no "
+            f"None: every {word} enters every step (q = 1), so sampling adds no "
             "protection. The number of steps and the divisor are public constants."
         )
-    return phrases.SAMPLING[sampling].format(unit=guarantee.unit, rates=range_)
+    return phrases.SAMPLING[sampling].format(unit=word, rates=range_)
 
 
 def _accountant(guarantee: Guarantee, privacy: Privacy) -> str:
@@ -219,7 +232,7 @@ def _full_batch(guarantee: Guarantee) -> bool:
     return all(spending.sampling_rate == 1 for spending in guarantee.sites.values())
 
 
-def _mechanism(guarantee: Guarantee) -> str:
+def _mechanism(guarantee: Guarantee, word: str) -> str:
     name, source, taken = "The sampled Gaussian mechanism", "DP-SGD", "each sampled"
     if _full_batch(guarantee):
         name, source, taken = "The Gaussian mechanism", "DP-SGD without its sampling", "every"
@@ -231,45 +244,43 @@ def _mechanism(guarantee: Guarantee) -> str:
         said += phrases.OF_A_PERSON.format(rows=persons.rows, within=persons.within)
     if guarantee.clipping_quantile is not None:
         said += phrases.ADAPTIVE.format(quantile=guarantee.clipping_quantile)
-    return said.format(name=name, source=source, taken=f"{taken} {guarantee.unit}")
+    return said.format(name=name, source=source, taken=f"{taken} {word}")
 
 
-def _adversary(guarantee: Guarantee, *, summed: bool) -> str:
+def _adversary(guarantee: Guarantee, word: str, *, summed: bool) -> str:
     said = phrases.ADVERSARY[guarantee.adversary]
     if summed and guarantee.mechanism is Mechanism.GAUSSIAN_AT_SERVER:
         said = phrases.TRUSTED_WITH_A_SUM
-    return said.format(unit=guarantee.unit)
+    return said.format(unit=word)
 
 
-def _honest(guarantee: Guarantee, *, summed: bool) -> str:
-    count, unit = guarantee.honest_sites, guarantee.unit
+def _honest(guarantee: Guarantee, word: str, *, summed: bool) -> str:
+    count = guarantee.honest_sites
     if guarantee.mechanism is Mechanism.GAUSSIAN_AT_SERVER:
         return (
             "None, also if all other clients work together; but the coordinator: nothing protects "
-            f"a {unit} from whoever sees {'the exact sum' if summed else 'its update'}."
+            f"a {word} from whoever sees {'the exact sum' if summed else 'its update'}."
         )
     if count == 1:
         return (
-            f"None besides the site that holds the {unit}: its own noise is enough, even if the "
+            f"None besides the site that holds the {word}: its own noise is enough, even if the "
             "server and all other sites work together."
         )
-    if unit is Unit.CLIENT:
+    if guarantee.unit is Unit.CLIENT:
         return (
             f"At least {count} clients, the one that is protected among them, must follow the "
             "protocol and keep their noise to themselves; with fewer, ε is larger than stated."
         )
     return (
-        f"At least {count} sites, the one that holds the {unit} among them, must follow the "
+        f"At least {count} sites, the one that holds the {word} among them, must follow the "
         "protocol and keep their noise to themselves; with fewer, ε is larger than stated."
     )
 
 
-def _not_protected(
-    guarantee: Guarantee, domain: DomainSummary, *, simulation: bool
-) -> tuple[str, ...]:
+def _not_protected(domain: DomainSummary, word: str, *, simulation: bool) -> tuple[str, ...]:
     items = [item[:1].upper() + item[1:].rstrip(".") + "." for item in domain.not_protected]
     items += [
-        f"What the data show with or without any one {guarantee.unit}: findings about a whole "
+        f"What the data show with or without any one {word}: findings about a whole "
         "population, also where they let someone guess at a member of it.",
         "Who took part: the names of the sites, their declared sizes, and when they answered.",
         "How long the computation took and how much memory it used.",
@@ -282,7 +293,7 @@ def _not_protected(
             "noise, and a deployed site does not release them."
         )
         items.append(
-            "Baselines trained beside this run (simulation only): they use the same records, with "
+            "Baselines trained beside this run (simulation only): they use the same rows, with "
             "an ε of their own or none. The guarantee is of this run's model and of the messages "
             "that made it."
         )

@@ -10,8 +10,8 @@ from tacit.runs.results import Adversary, Mechanism, ReportedAccountant, Samplin
 UNIT: Final[Mapping[Unit, str]] = MappingProxyType(
     {
         Unit.RECORD: (
-            "One record ({unit_protected}). A person with several records at a site is not covered "
-            "as a whole by this ε; for one with a record at several sites, the ε and the δ of "
+            "One {row} ({unit_protected}). A person with several {row}s at a site is not covered "
+            "as a whole by this ε; for one with a {row} at several sites, the ε and the δ of "
             "these sites add up."
         ),
         Unit.PERSON: (
@@ -87,6 +87,12 @@ CHANGED: Final = (
     "contributions can lie 2 × C apart, as if the person were removed and another added. {cost}"
 )
 """What a changed row of one person still shows."""
+
+OVERLAP: Final = (
+    "One measurement lies in up to {overlap} {row}s, each of which the ε above hides by itself. Of "
+    "a measurement, which is in all of them, no more is promised at the same δ than {cost}."
+)
+"""What a measurement costs where rows overlap."""
 
 TRUSTED_WITH_A_SUM: Final = (
     "All other clients and whoever gets the model, together. They may know every setting, the "

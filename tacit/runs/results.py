@@ -103,6 +103,9 @@ class Guarantee:
     epsilon_changed: float | None = None
     """Largest ε of any site between data sets in which one person is changed, not there or not: see
     `tacit.privacy.accounting_change`. None where another unit is, or where it is not known."""
+    epsilon_overlap: float | None = None
+    """Largest ε of any site for all rows together in which one measurement lies, where rows overlap
+    and one row is the unit: see `tacit.privacy.accounting_group`."""
 
     @property
     def largest_epsilon(self) -> float:
@@ -154,7 +157,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class DomainSummary:
-    """What was learned, for people; all of it is public knowledge."""
+    """What was learned, for people; all of it is public knowledge: see `tacit.domains.domain.Card`."""
 
     name: str
     title: str
@@ -163,6 +166,8 @@ class DomainSummary:
     not_protected: tuple[str, ...]
     public_pool: str | None
     synthetic: bool
+    row: str = "record"
+    overlap: int = 1
 
 
 @dataclass(frozen=True, slots=True)

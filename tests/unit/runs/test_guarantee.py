@@ -107,6 +107,18 @@ def test_of_a_person_it_says_what_counts_of_its_rows_and_what_a_changed_row_show
     assert "A changed row" not in words(GUARANTEE)
 
 
+def test_rows_that_overlap_go_by_their_name_and_a_measurement_has_its_own_epsilon():
+    domain = replace(DOMAIN, row="window", overlap=10, unit_protected="one window of 50 cycles")
+    found = words(replace(GUARANTEE, epsilon_overlap=208.95), domain=domain)
+    assert found["Unit"].startswith("One window (one window of 50 cycles).")
+    assert "One measurement lies in up to 10 windows" in found["A measurement"]
+    assert "no more is promised at the same δ than ε = 209" in found["A measurement"]
+    assert "record" not in " ".join(found.values())
+    endless = words(replace(GUARANTEE, epsilon_overlap=math.inf), domain=domain)
+    assert "than nothing at all" in endless["A measurement"]
+    assert "A measurement" not in words(GUARANTEE)
+
+
 def test_a_word_that_nobody_explained_is_found(monkeypatch: pytest.MonkeyPatch):
     kept = {unit: text for unit, text in phrases.UNIT.items() if unit is not Unit.PERSON}
     monkeypatch.setattr(phrases, "UNIT", kept)
