@@ -8,10 +8,12 @@ and raises no alarm. Under two hours on two cores; ``--only`` makes a part.
 """
 
 import argparse
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,8 +68,13 @@ class Job:
     fault
         Put in first; None in an honest run.
     whole
-        Whether all of the audit is done, or the probes beside the run alone.
+        Whether all of the audit is done on a run of its own, or the probes alone, whose run is made
+        once for many.
     """
+
+    def key(self) -> list[object]:
+        """Return what tells it from others, for a file."""
+        return [self.name, *self.words, self.seed, self.whole]
 
     name: str
     words: Words
@@ -85,36 +92,72 @@ class Done:
     tested: bool
 
 
+@cache
+def _run_to_probe(words: Words) -> TemporaryDirectory[str]:
+    """Make an honest run whose step is probed again and again, once in a process."""
+    folder = TemporaryDirectory()
+    with pytest.MonkeyPatch.context() as patch:
+        hurried(patch)
+        simulated(Path(folder.name) / "run", words)
+    return folder
+
+
 def work(job: Job) -> Done:
     """Make a run and audit it, in a process of its own kind."""
     torch.set_num_threads(1)
+    run = None if job.whole else Path(_run_to_probe(job.words).name) / "run"
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
         hurried(patch)
         fault = job.fault
         if fault is not None and fault in CODE:
             fault.put_in(patch, seeds(fault.put_in, job.seed))
+        if run is not None:
+            return Done(job, tuple(probed(run, job.seed)), tested=True)
         path = simulated(Path(folder) / "run", (*job.words, f"seed={job.seed}"))
         if fault is not None and fault in FILES:
             fault.put_in(path)
-        if not job.whole:
-            return Done(job, tuple(probed(path)), tested=True)
         audit, tests = audited(path)
         return Done(job, tuple(tests), audit.outcome is not Outcome.NOT_TESTED)
 
 
-def all_done(jobs: Sequence[Job], processes: int) -> list[Done]:
+class Kept:
+    """What was done before, in a file to which more is added as it comes; None keeps nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        lines = path.read_text().splitlines() if path is not None and path.exists() else []
+        self._known = {json.dumps(key): done for key, *done in map(json.loads, lines)}
+
+    def known(self, job: Job) -> Done | None:
+        """Return what came of a job in an earlier sitting."""
+        found = self._known.get(json.dumps(job.key()))
+        return None if found is None else Done(job, tuple(found[0]), found[1])
+
+    def add(self, done: Done) -> None:
+        """Keep what came of a job."""
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps([done.job.key(), done.tests, done.tested]) + "\n")
+
+
+def all_done(jobs: Sequence[Job], processes: int, kept: Kept) -> list[Done]:
     """Do jobs in several processes, with progress on standard error."""
+    before = {id(job): done for job in jobs if (done := kept.known(job)) is not None}
+    left = [job for job in jobs if id(job) not in before]
+    found = [*before.values()]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        done: Iterable[Done] = track(
-            pool.map(work, jobs),
-            total=len(jobs),
+        for done in track(
+            pool.map(work, left),
+            total=len(left),
             description="audited",
             console=Console(stderr=True),
-        )
-        return list(done)
+        ):
+            kept.add(done)
+            found.append(done)
+    return found
 
 
-def faults(console: Console, few: int, many: int, processes: int) -> dict[str, float]:
+def faults(console: Console, few: int, many: int, processes: int, kept: Kept) -> dict[str, float]:
     """Print which faults were found in how many runs, and by which tests."""
     table = Table(title="Planted faults: runs in which the named test found them")
     for column in ("fault", "found", "at least (95 %)", "by the test", "and by"):
@@ -131,7 +174,7 @@ def faults(console: Console, few: int, many: int, processes: int) -> dict[str, f
         if fault.put_in in BY_CHANCE
         for seed in range(few, many)
     ]
-    done = all_done(jobs, processes)
+    done = all_done(jobs, processes, kept)
     for fault in (*CODE, *FILES):
         own = [each for each in done if each.job.fault == fault]
         found = sum(fault.test in each.tests for each in own)
@@ -150,7 +193,7 @@ def faults(console: Console, few: int, many: int, processes: int) -> dict[str, f
     return figures
 
 
-def honest(console: Console, runs: int, processes: int) -> dict[str, float]:
+def honest(console: Console, runs: int, processes: int, kept: Kept) -> dict[str, float]:
     """Print how many honest runs were contradicted."""
     kinds = [
         (f"{name}, ε = {epsilon:g}", (*words, f"privacy.epsilon={epsilon:g}"))
@@ -162,7 +205,7 @@ def honest(console: Console, runs: int, processes: int) -> dict[str, float]:
         Job(*kinds[number % len(kinds)], seed=1000 + number)
         for number in range(len(kinds) * -(-runs // len(kinds)))
     ]
-    done = all_done(jobs, processes)
+    done = all_done(jobs, processes, kept)
     table = Table(title="Honest runs")
     for column in ("kind", "runs", "contradicted", "not tested", "by"):
         table.add_column(column)
@@ -234,13 +277,14 @@ def main() -> None:
     )
     parser.add_argument("--honest", type=int, default=400, help="honest runs, at least")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="file of what is done; it goes on from there")
     asked = parser.parse_args()
-    console = Console(width=160)
+    console, kept = Console(width=160), Kept(asked.keep)
     figures: dict[str, float] = {}
     if "faults" in asked.only:
-        figures |= faults(console, asked.seeds, asked.chances, asked.processes)
+        figures |= faults(console, asked.seeds, asked.chances, asked.processes, kept)
     if "honest" in asked.only:
-        figures |= honest(console, asked.honest, asked.processes)
+        figures |= honest(console, asked.honest, asked.processes, kept)
     if "power" in asked.only:
         figures |= powers(console)
     print_json("audits", figures)
