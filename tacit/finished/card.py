@@ -64,6 +64,7 @@ def render(run: RunModel, whole: Whole, onnx: Onnx | None) -> str:
         predicts=predicts(run.card),
         meaning=meaning(run.card),
         whole=whole,
+        weights=sum(each.numel() for each in whole.module.parameters()),
         tolerance=TOLERANCE,
         onnx=onnx,
         shapes=_shapes(whole),

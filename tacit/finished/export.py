@@ -113,7 +113,7 @@ def export(run: RunModel, folder: Path, *, onnx: bool, say: Say = lambda line: N
             made = write_onnx(whole, run.card, partial)
         replace_file(partial / CARD, render(run, whole, made).encode())
         replace_file(partial / ABOUT, _about(run, whole, made, partial).encode())
-        partial.chmod(0o755)  # a temporary folder is its owner's alone
+        _open_to_read(partial)
         if folder.is_dir():
             folder.rmdir()
         partial.rename(folder)
@@ -142,3 +142,10 @@ def _about(run: RunModel, whole: Whole, onnx: Onnx | None, folder: Path) -> str:
         },
     }
     return json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _open_to_read(folder: Path) -> None:
+    """Let others read what was made as its owner's alone: the folder, and some files in it."""
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
