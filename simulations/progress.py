@@ -166,9 +166,9 @@ def final_table(results: Results, report: Path, console: Console) -> None:
     elif results.privacy and results.privacy.simulated_noise:
         say(
             console,
-            f"\nε is per {guarantee.unit.value} at δ = {guarantee.delta:g}, as a deployment of "
-            "this plan would have it. The noise of this simulation follows a seed: its weights "
-            "are not private.",
+            f"\nε is per {results.domain.named(guarantee.unit)} at δ = {guarantee.delta:g}, as a "
+            "deployment of this plan would have it. The noise of this simulation follows a seed: "
+            "its weights are not private.",
         )
     elif results.comparison:
         say(

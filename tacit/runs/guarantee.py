@@ -61,7 +61,7 @@ def guarantee_in_words(
     noise was only simulated.
     """
     unit = guarantee.unit
-    word = domain.row if unit is Unit.RECORD else unit.value
+    word = domain.named(unit)
     test_data = privacy.simulated_noise and not simulation
     statements = [
         Statement("Guarantee", _bound(guarantee, test_data=test_data)),

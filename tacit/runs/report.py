@@ -187,7 +187,11 @@ def _spending_figures(results: Results, history: tuple[Round, ...]) -> list[Figu
         return []
     headline = results.privacy.guarantees[0]
     sites = list(headline.sites)
-    made = [] if (found := _epsilon_by_site(headline)) is None else [found]
+    made = (
+        []
+        if (found := _epsilon_by_site(headline, results.domain.named(headline.unit))) is None
+        else [found]
+    )
     if any(line.epsilon for line in history):
         spent = "has spent" if results.simulation else "had been asked for"
         each = f"What each site {spent} after each round"
@@ -203,10 +207,10 @@ def _spending_figures(results: Results, history: tuple[Round, ...]) -> list[Figu
     return made
 
 
-def _epsilon_by_site(headline: Guarantee) -> Figure | None:
+def _epsilon_by_site(headline: Guarantee, unit: str) -> Figure | None:
     """Draw ε against the budget; of very many sites how they differ, and nothing where not."""
     sites = list(headline.sites)
-    at = f"At δ = {headline.delta:g} per {headline.unit}"
+    at = f"At δ = {headline.delta:g} per {unit}"
     if len(sites) <= MANY:
         return figure(
             "ε by site",

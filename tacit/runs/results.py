@@ -157,7 +157,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class DomainSummary:
-    """What was learned, for people; all of it is public knowledge: see `tacit.domains.domain.Card`."""
+    """What was learned, for people; all of it is public: see `tacit.domains.domain.Card`."""
 
     name: str
     title: str
@@ -168,6 +168,10 @@ class DomainSummary:
     synthetic: bool
     row: str = "record"
     overlap: int = 1
+
+    def named(self, unit: Unit) -> str:
+        """Return what a unit of a guarantee is called."""
+        return self.row if unit is Unit.RECORD else unit.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,7 +218,7 @@ def _epsilon_fact(results: Results) -> Fact:
     return Fact(
         "Largest ε",
         format_epsilon(headline.largest_epsilon),
-        f"of a site, per {headline.unit}, at δ = {headline.delta:g}"
+        f"of a site, per {results.domain.named(headline.unit)}, at δ = {headline.delta:g}"
         + (f", {otherwise}" if results.privacy.simulated_noise else ""),
     )
 
