@@ -1,0 +1,102 @@
+"""Memory of private LoRA on 110 M parameters: ``python -m benchmarks.lora_memory``.
+
+BERT-base's shape with fresh weights (none are needed to see what memory a step takes), 64 texts of
+128 tokens in a step, clipped and noised as a site does it. Each way in a process of its own, whose
+peak is what the operating system counted.
+"""
+
+import argparse
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Final
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.report import print_json
+from tacit.domains.domain import Examples
+from tacit.learning.local import Compute, train_round
+from tacit.learning.plan import RoundPlan
+from tacit.models.adapters import Lora, add_adapters
+from tacit.models.backbone import BackboneModel
+from tacit.models.trainable import Train, choose_trainable
+from tacit.models.transformer_backbones import Pooling, TextBackbone
+from tacit.privacy.randomness import Stream
+
+TEXTS: Final = 64
+LENGTH: Final = 128
+CLASSES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a step saves memory."""
+
+    title: str
+    microbatch: int | None
+    checkpointing: bool = False
+
+
+WAYS: Final = (
+    Way("all at once", None),
+    Way("microbatches of 8", 8),
+    Way("microbatches of 8, checkpointing", 8, checkpointing=True),
+    Way("microbatches of 1", 1),
+)
+
+
+def measured(way: Way) -> tuple[float, float, int]:
+    """Do one step; return the process's peak in GiB, seconds, and how many weights there are."""
+    from transformers import BertConfig, BertModel
+
+    torch.set_num_threads(2)
+    config = BertConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    bert = BertModel(config, add_pooling_layer=False)
+    if way.checkpointing:
+        bert.gradient_checkpointing_enable({"use_reentrant": False})
+    model = BackboneModel(
+        TextBackbone(bert, Pooling.MEAN, True, LENGTH), config.hidden_size, CLASSES, None
+    )
+    add_adapters(model, Lora())
+    choose_trainable(model, Train.LORA)
+    tokens = torch.randint(config.vocab_size, (TEXTS, LENGTH)).float()
+    rows = Examples(tokens, torch.randint(CLASSES, (TEXTS,)))
+    began = time.perf_counter()
+    train_round(
+        model,
+        rows,
+        RoundPlan(1, 1.0, float(TEXTS), 0.1, 1.0, 1.0),
+        coins=Stream.seeded(0, "site", 1, "coins"),
+        noise=Stream.seeded(0, "site", 1, "noise"),
+        layers=Stream.seeded(0, "site", 1, "layers"),
+        compute=Compute(torch.device("cpu"), way.microbatch),
+    )
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return peak, seconds, sum(p.numel() for p in model.parameters())
+
+
+def main() -> None:
+    """Print peak memory and time of each way."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.parse_args()
+    table = Table(title=f"A private LoRA step of {TEXTS} texts of {LENGTH} tokens")
+    for heading in ("way", "peak, GiB", "seconds", "parameters"):
+        table.add_column(heading, justify="right")
+    figures = {}
+    for way in WAYS:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+            peak, seconds, weights = alone.submit(measured, way).result()
+        table.add_row(way.title, f"{peak:.2f}", f"{seconds:.1f}", f"{weights / 1e6:.0f} M")
+        figures[f"{way.title}/gib"] = peak
+        figures[f"{way.title}/seconds"] = seconds
+    Console().print(table)
+    print_json("lora_memory", figures)
+
+
+if __name__ == "__main__":
+    main()
