@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Final
+from typing import Any, Final
 
 import torch
 from rich.console import Console
@@ -55,7 +55,7 @@ def measured(way: Way) -> tuple[float, float, int]:
 
     torch.set_num_threads(2)
     config = BertConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    bert = BertModel(config, add_pooling_layer=False)
+    bert: Any = BertModel(config, add_pooling_layer=False)
     if way.checkpointing:
         bert.gradient_checkpointing_enable({"use_reentrant": False})
     model = BackboneModel(
