@@ -17,6 +17,7 @@ from scipy import stats
 
 from benchmarks.report import print_json
 from commands.compose import composed
+from simulations.kept import keeping
 from simulations.progress import LiveProgress
 from simulations.simulate import simulate
 from tacit.configuration import read_settings
@@ -52,7 +53,8 @@ def interval(values: Sequence[float]) -> Interval:
 
 def runs(words: Sequence[str], seeds: int) -> Iterator[Results]:
     """Run the experiment once for each noise seed."""
-    with tempfile.TemporaryDirectory() as folder:
+    # Runs share the data, and what a pretrained model has read of it.
+    with tempfile.TemporaryDirectory() as folder, keeping():
         for seed in range(seeds):
             config = composed(
                 [
