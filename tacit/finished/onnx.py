@@ -1,9 +1,11 @@
 """A whole model as ONNX, fp32 and int8, each held against torch on made-up examples."""
 
+import io
 import logging
+import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -89,34 +91,49 @@ def write_onnx(whole: Whole, card: Card, folder: Path) -> Onnx:
     folder
         Gets `FP32` and `INT8`.
     """
+    found: list[Checked] = []
+    with _quiet():
+        for name, make in ((FP32, _write_fp32), (INT8, _write_int8)):
+            made = _tried(name, make, whole, card, folder)
+            if isinstance(made, Checked):
+                found.append(made)
+                continue
+            _remove(folder / name)
+            # What is rounded is made of what is not.
+            return Onnx(tuple(found), (made, f"{INT8}: is made of {FP32}")[: 2 - len(found)])
+    return Onnx(tuple(found))
+
+
+def _tried(
+    name: str, make: Callable[[Whole, Path], None], whole: Whole, card: Card, folder: Path
+) -> Checked | str:
+    """Make a file and check it; return in words why it is of no use, where it is not."""
+    from onnx.checker import ValidationError
+    from onnx.shape_inference import InferenceError
     from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
     # What an exporter, or onnxruntime, cannot do with somebody's model comes as one of these.
     broken = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, AssertionError)
     refusing = (runtime.Fail, runtime.InvalidGraph, runtime.NotImplemented)
-    found: list[Checked] = []
-    refused: list[str] = []
-    with _quiet():
-        for name, make in ((FP32, _write_fp32), (INT8, _write_int8)):
-            try:
-                make(whole, folder)
-                checked = _check(whole, card, folder / name)
-            except (*broken, *refusing) as error:
-                said = (str(error).strip() or type(error).__name__).splitlines()[0]
-                refused.append(f"{name}: cannot be made of this model: {said}")
-                _remove(folder / name)
-                break
-            if checked.difference <= checked.bound:
-                found.append(checked)
-            else:
-                refused.append(
-                    f"{name}: left out: its scores differ from the run's by "
-                    f"{checked.difference:.2g}, and {checked.bound:.2g} is allowed"
-                )
-                _remove(folder / name)
-    if not any(each.file == INT8 for each in found) and not any(INT8 in said for said in refused):
-        refused.append(f"{INT8}: is made of {FP32}")
-    return Onnx(tuple(found), tuple(refused))
+    try:
+        make(whole, folder)
+        checked = _check(whole, card, folder / name)
+    except (*broken, *refusing, ValidationError, InferenceError) as error:
+        return f"{name}: cannot be made of this model: {_why(error)}"
+    if checked.difference <= checked.bound:
+        return checked
+    return (
+        f"{name}: left out: its scores differ from the run's by {checked.difference:.2g}, and "
+        f"{checked.bound:.2g} is allowed"
+    )
+
+
+def _why(error: BaseException) -> str:
+    """Return the first line of what is at the bottom of an error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    said = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()  # colours are for a terminal
+    return said.splitlines()[0] if said else type(error).__name__
 
 
 def _write_fp32(whole: Whole, folder: Path) -> None:
@@ -182,10 +199,10 @@ def _remove(file: Path) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep to themselves what exporters say of their own working."""
-    before = logging.root.manager.disable
+    before, aside = logging.root.manager.disable, io.StringIO()
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(aside), redirect_stderr(aside):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -15,7 +15,10 @@ target: {task: classes, classes: [card, cat], column: about}
 text: {column: text, length: 64}
 sites: {column: desk, declared_sizes: {north: 30, south: 30}}
 """
-WORDS = {"card": "my card is lost please help".split(), "cat": "the cat sat on mat dog ran".split()}
+WORDS = {
+    "card": ["my", "card", "is", "lost", "please", "help"],
+    "cat": ["the", "cat", "sat", "on", "mat", "dog", "ran"],
+}
 
 
 def write_desks(folder):

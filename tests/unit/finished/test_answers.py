@@ -69,7 +69,7 @@ def test_of_a_number_it_is_the_number():
 def test_a_domain_that_reads_no_files_is_said(tmp_path):
     run = load_run(write_run(tmp_path / "run", "domain=digits", "model=linear", "partition=iid"))
     (tmp_path / "asked.csv").write_text("a\n1\n")
-    with pytest.raises(ConfigurationError, match="digits does not say how.*read_unlabelled"):
+    with pytest.raises(ConfigurationError, match=r"digits does not say how.*read_unlabelled"):
         predict(run, tmp_path / "asked.csv")
 
 
