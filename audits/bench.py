@@ -78,8 +78,11 @@ class Bench:
         """Return where a site's noise and coins come from, or the coordinator's noise."""
         return streams_of(self._arm, self._experiment, site)
 
-    def rows(self, count: int, seed: int, *, spread: float = 1.0) -> Examples:
-        """Make usable rows [count, ...] with normal features and any class or number."""
+    def rows(self, count: int, seed: int, *, spread: float = 1.0, each: int = 1) -> Examples:
+        """Make usable rows [count, ...] with normal features and any class or number.
+
+        Every `each` of them are of one person, which is nothing where a record is the unit.
+        """
         random = torch.Generator().manual_seed(seed)
         some = next(iter(self._arm.rows.values()))
         features = spread * torch.randn(count, *some.features.shape[1:], generator=random)
@@ -90,13 +93,13 @@ class Bench:
         else:
             classes = self._experiment.card.outputs
             targets = torch.randint(0, classes, (count,), generator=random)
-        return Examples(features, targets.to(some.targets.dtype))
+        return Examples(features, targets.to(some.targets.dtype), torch.arange(count) // each)
 
     def useless(self, count: int) -> Examples:
         """Make rows whose gradient is zero: their target is no class, or no number."""
         rows = self.rows(count, 0)
         wrong = float("nan") if rows.targets.is_floating_point() else -1
-        return Examples(rows.features, torch.full_like(rows.targets, wrong))
+        return Examples(rows.features, torch.full_like(rows.targets, wrong), rows.persons)
 
     def releases(
         self, data: Mapping[str, Examples], plans: Mapping[str, RoundPlan], rounds: Sequence[int]
@@ -151,6 +154,7 @@ class Bench:
             In place of the run's, where its noise is seeded; None leaves it as it is.
         """
         arm, settings = self._arm, self._experiment.settings
+        # Where the run's own rows name nobody, nobody is named.
         longer = {site: Examples.together([arm.rows[site], own]) for site, own in added.items()}
         arm = replace(arm, rows={**arm.rows, **longer})
         privacy = settings.privacy

@@ -82,15 +82,15 @@ def likeness(test: str, which: str, rows: Numbers, level: float) -> Finding:
     )
 
 
-def rate(drawn: NDArray[Any], size: int, rate: float) -> Finding:
-    """Whether batches of so many of `size` rows were drawn at the accounted rate."""
+def rate(drawn: NDArray[Any], size: int, rate: float, what: str = "rows") -> Finding:
+    """Whether batches of so many of `size` rows, or persons, were drawn at the accounted rate."""
     total, trials = int(drawn.sum()), size * len(drawn)
     chance = float(binomtest(min(total, trials), trials, rate).pvalue) if rate < 1 else 1.0
     if (rate == 1 and total != trials) or total > trials:
         chance = 0.0
     return Finding(
         "rate of sampling",
-        f"{total} of {trials} rows entered steps, a rate of {total / trials:.4g} where "
+        f"{total} of {trials} {what} entered steps, a rate of {total / trials:.4g} where "
         f"{rate:.4g} is accounted; by chance as far with a probability of {chance:.2g}",
         chance < levels.SAMPLED_RATE,
         {"rate": total / trials, "chance": chance},

@@ -64,4 +64,4 @@ def records(bench: Bench, count: int, seed: int) -> Examples:
             tall, wide = random.uniform(0.06, 0.25, 2) * (height, width)
             shape = np.exp(-(((down - y) / tall) ** 2) - ((across - x) / wide) ** 2)
             image += np.float32(random.uniform(0.4, 1.0)) * shape.astype(np.float32)
-    return Examples(torch.from_numpy(images.clip(0, 1)), rows.targets)
+    return Examples(torch.from_numpy(images.clip(0, 1)), rows.targets, rows.persons)

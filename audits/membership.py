@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from audits import guesses, levels
@@ -191,7 +192,10 @@ class Membership:
         added = {}
         for site in np.unique(holders[inside]):
             own = np.flatnonzero(inside & (holders == site)).tolist()
-            added[str(site)] = Examples(rows.features[own], rows.targets[own])
+            # Where a person is the unit, each canary is one of a single row.
+            added[str(site)] = Examples(
+                rows.features[own], rows.targets[own], torch.arange(len(own))
+            )
         final = self._bench.trained(added, int(self._random.integers(_SEEDS)))
         return -self._bench.losses(final, rows)
 

@@ -5,11 +5,13 @@ noise, the sampler where every row adds the same. Nothing of it is sent.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
+import torch
 
 from audits import findings, levels
 from audits.bench import Bench, Release, flat
@@ -37,6 +39,10 @@ _ROUNDING: Final = 1e-3
 _STEPS: Final = 8.0
 """Steps of a grid: rounding moves by one, next to no noise by a few."""
 RECORDS: Final = 6
+ROWS: Final = 5
+"""Rows of a person, where that is the unit; at most as many as a step takes of one."""
+MANY: Final = 3
+"""Times the rows that a step takes of a person: what somebody with very many has."""
 DRAWS: Final = 200
 
 
@@ -69,7 +75,7 @@ class Probes:
         else:
             yield from self._noise()
         yield from self._clipping()
-        if plan.unit is Unit.RECORD:
+        if plan.unit is not Unit.CLIENT:
             yield from self._sampler()
 
     def _claimed(self) -> Mapping[str, SiteSpending]:
@@ -160,35 +166,44 @@ class Probes:
         def of(rows: Examples, seed: int = 1) -> Numbers:
             return flat(self._bench.releases({site: rows}, {site: plan}, [seed])[site][0])
 
-        rows = self._bench.rows(RECORDS, 7, spread=3.0)
-        each = [of(_some(rows, [place])) for place in range(RECORDS)]
+        units, unit = self._units(plan, 7), _named(plan)
+        each = [of(one) for one in units]
         norms = [float(np.linalg.norm(one)) for one in each]
+        if plan.persons is not None:
+            many = self._bench.rows(MANY * plan.persons.rows, 8, spread=3.0, each=sys.maxsize)
+            norms.append(float(np.linalg.norm(of(many))))
         if max(norms) < clip * (1 - 0.1):
             yield Finding(
                 "clipping",
-                f"no made-up record's gradient reaches C = {clip:.3g}: clipping is not tested",
+                f"no made-up {unit}'s gradient reaches C = {clip:.3g}: clipping is not tested",
                 tested=False,
             )
             return
         tolerance = _ROUNDING * clip * math.sqrt(RECORDS) + _coarseness(plan)
         yield Finding(
-            "clipping of one record",
-            f"one record moves a sum by at most {max(norms) / clip:.4f} C",
+            f"clipping of one {unit}",
+            f"one {unit} moves a sum by at most {max(norms) / clip:.4f} C",
             max(norms) > clip + tolerance,
             {"largest_norm_over_c": max(norms) / clip},
         )
         yield from self._summed(site)
         if plan.unit is Unit.CLIENT:
             return
-        together = of(rows)
+        together = of(Examples.together(units))
         apart = float(np.linalg.norm(together - sum(each)))
         yield Finding(
             "clipping by itself",
-            f"{RECORDS} records together are {apart / clip:.4f} C from the sum of each alone",
+            f"{RECORDS} {unit}s together are {apart / clip:.4f} C from the sum of each alone",
             apart > tolerance,
             {"distance_over_c": apart / clip},
         )
-        yield from self._divisor(of, each[0], _some(rows, [0]), tolerance, clip)
+        yield from self._divisor(of, each[0], units[0], tolerance, clip)
+
+    def _units(self, plan: RoundPlan, seed: int) -> list[Examples]:
+        """Make `RECORDS` records; where a person is the unit, as many with several rows each."""
+        each = 1 if plan.persons is None else min(ROWS, plan.persons.rows)
+        rows = self._bench.rows(RECORDS * each, seed, spread=3.0)
+        return [_rows_of_one(rows, slice(k * each, (k + 1) * each)) for k in range(RECORDS)]
 
     def _summed(self, site: str) -> Iterator[Finding]:
         """Whether a part of a sum stands for what was computed: the modulus may have wrapped."""
@@ -233,7 +248,7 @@ class Probes:
             moved > tolerance,
             {"change_over_c": moved / clip},
         )
-        spoilt = Examples(record.features * float("nan"), record.targets)
+        spoilt = Examples(record.features * float("nan"), record.targets, record.persons)
         with_nan = of(Examples.together([record, spoilt]))
         wrong = not np.isfinite(with_nan).all() or np.linalg.norm(with_nan - alone) > tolerance
         yield Finding(
@@ -250,18 +265,19 @@ class Probes:
         site = min(plans, key=lambda name: plans[name].sampling_rate)
         rate, size = claims[site].sampling_rate, self._stranger.declared_sizes[site]
         plan = replace(_quiet(plans[site]), sampling_rate=plans[site].sampling_rate)
-        record = self._bench.rows(1, 11, spread=3.0)
+        record = self._units(plan, 11)[0]
         whole = replace(plan, sampling_rate=1.0)
         one = flat(self._bench.releases({site: record}, {site: whole}, [1])[site][0])
         length = float(np.linalg.norm(one))
         if length < 0.5 * plan.clip:
-            yield Finding("sampling", "a made-up record's gradient is too small", tested=False)
+            why = f"a made-up {_named(plan)}'s gradient is too small"
+            yield Finding("sampling", why, tested=False)
             return
-        copies = _some(record, [0] * size)
+        copies = Examples.together([record] * size)
         sent = self._bench.releases({site: copies}, {site: plan}, range(1, DRAWS + 1))[site]
         counts = np.array([flat(each) @ one / length**2 for each in sent])
         drawn = np.rint(counts).astype(int).clip(0, None)
-        yield findings.rate(drawn, size, rate)
+        yield findings.rate(drawn, size, rate, "rows" if plan.persons is None else "persons")
         yield findings.spread(drawn, size, rate)
 
 
@@ -298,5 +314,11 @@ def _scaled(release: Release, claimed: SiteSpending) -> Release:
     return {name: array / deviation for name, array in release.items()}
 
 
-def _some(rows: Examples, places: Sequence[int]) -> Examples:
-    return Examples(rows.features[list(places)], rows.targets[list(places)])
+def _rows_of_one(rows: Examples, part: slice) -> Examples:
+    """Return some rows as those of one person, which is nothing where a record is the unit."""
+    targets = rows.targets[part]
+    return Examples(rows.features[part], targets, torch.zeros(len(targets), dtype=torch.int64))
+
+
+def _named(plan: RoundPlan) -> str:
+    return "record" if plan.persons is None else "person"

@@ -251,11 +251,14 @@ def _exact(plan: RoundPlan) -> RoundPlan:
         clip_factor=1.0,
         count_weight=0.0,
         unit=Unit.RECORD,
+        persons=None,
     )
 
 
 def _row(rows: Examples, number: int) -> Examples:
-    return Examples(rows.features[number : number + 1], rows.targets[number : number + 1])
+    one = slice(number, number + 1)
+    # Its person has this row and no other.
+    return Examples(rows.features[one], rows.targets[one], torch.zeros(1, dtype=torch.int64))
 
 
 def _laid_flat(features: torch.Tensor) -> Records:

@@ -4,7 +4,7 @@ The audit gets a run's directory and the code that made it, with the fault in pl
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,18 @@ SAMPLED: Final = (
 TOGETHER: Final = (*SAMPLED, "engine=stacked")
 SYSTEM: Final = (*SAMPLED, "privacy.noise_seed=system")
 SECURE: Final = (*SAMPLED, "secure_aggregation=required")
+PERSONS: Final = (
+    "domain=fleets",
+    "engine=loop",
+    "compare=false",
+    "training.rounds=3",
+    "training.local_steps=2",
+    "training.batch_size=3",
+    "privacy.unit=person",
+    "privacy.within_person=sum",
+    "privacy.epsilon=2",
+)
+PERSONS_TOGETHER: Final = (*PERSONS, "engine=stacked", "privacy.within_person=mean")
 SCALED: Final = (
     *SAMPLED,
     "model=linear",
@@ -82,6 +94,8 @@ HONEST: Final = {
     "together": TOGETHER,
     "system": SYSTEM,
     "secure": SECURE,
+    "persons": PERSONS,
+    "persons together": PERSONS_TOGETHER,
     "scaled": SCALED,
     "shared": SHARED,
     "fewer": FEWER,
@@ -124,6 +138,7 @@ CODE: Final = [
     Fault(CLIENTS, faults.coordinator_noise_left_out, "noise of the coordinator in the run"),
     Fault(SAMPLED, faults.no_noise_on_one_layer, "noise of each tensor"),
     Fault(SAMPLED, faults.no_clipping, "clipping of one record"),
+    Fault(PERSONS, faults.clipping_each_row_of_a_person, "clipping of one person"),
     Fault(SAMPLED, faults.clipping_per_batch, "clipping by itself"),
     Fault(SAMPLED, faults.clipping_per_layer, "clipping of one record"),
     Fault(SAMPLED, faults.noise_before_clipping, "amount of noise"),
@@ -178,9 +193,13 @@ def audited(path: Path) -> tuple[Audit, list[str]]:
     return audit, contradicted([each for stage in audit.stages for each in stage.findings])
 
 
-def probed(path: Path) -> list[str]:
-    """Do the probes beside the run alone; return which tests contradict."""
-    stranger = read_stranger(path)
+def probed(path: Path, seed: int) -> list[str]:
+    """Do the probes beside a run alone, as if it had another seed; return which tests contradict.
+
+    What a probe draws follows the seed; of the run it takes nothing but configuration and plan.
+    """
+    found = read_stranger(path)
+    stranger = replace(found, settings=replace(found.settings, seed=seed))
     return contradicted(list(Probes(stranger, Bench(stranger)).findings()))
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 
 from tacit.domains.domain import Examples
-from tacit.errors import ConfigurationError
 from tacit.learning.per_example import Whose
 from tacit.learning.plan import RoundPlan
 from tacit.privacy.randomness import Stream
@@ -78,15 +77,16 @@ def samples(
 
     Raises
     ------
-    ConfigurationError
-        A person is the plan's unit, and the rows name none.
+    ValueError
+        A person is the plan's unit, and the rows name none, which `tacit.domains.persons` refuses
+        before anything is spent.
     """
     if plan.persons is None:
         for _ in range(plan.steps):
             yield Sample(coins.coins(len(data), plan.sampling_rate).nonzero().squeeze(1))
         return
     if data.persons is None or choice is None:
-        raise ConfigurationError("privacy.unit=person: these rows do not say whose they are")
+        raise ValueError("privacy.unit=person: these rows do not say whose they are")
     people = People(data.persons)
     for _ in range(plan.steps):
         rows, persons = people.rows_of(coins.coins(len(people), plan.sampling_rate))

@@ -194,7 +194,7 @@ def _batches(
     whose = [member.persons for member in members if member.persons is not None]
     choices = [member.choice for member in members if member.choice is not None]
     if not len(whose) == len(choices) == len(members):
-        raise ConfigurationError("privacy.unit=person: a site's rows do not say whose they are")
+        raise ValueError("privacy.unit=person: a site's rows do not say whose they are")
     return PersonBatches(rows, whose, choices, persons)
 
 

@@ -1,5 +1,7 @@
 """Canaries in a run: it stays what it was to the bit, and what they hear is what is claimed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,9 @@ from simulations.simulate import simulate
 from tacit.configuration import read_settings
 from tacit.errors import ConfigurationError
 from tacit.learning.canaries import LOUD, CanaryRound, clipped_sums
-from tacit.learning.plan import RoundPlan
+from tacit.learning.per_example import Whose
+from tacit.learning.plan import Part, Persons, RoundPlan, Share, Within
+from tacit.privacy.events import Unit
 from tacit.privacy.randomness import Stream
 from tacit.runs.audited import FILE, Audit, Outcome, Stage, StageName, read_audit
 
@@ -126,6 +130,33 @@ def test_a_canary_is_clipped_sampled_and_only_there_when_present():
     # 500 fair coins, five standard deviations.
     assert (sums[present] > 0).sum() == pytest.approx(250, abs=5 * np.sqrt(125))
     assert LOUD > 1
+
+
+@pytest.mark.parametrize("within", list(Within))
+def test_a_canary_persons_rows_are_clipped_as_one_and_planted_one_by_one_they_are_heard(
+    within, monkeypatch
+):
+    """Six rows, each four times as long as C; clipped each by itself they come to 6 C."""
+    persons = Persons(6, within)
+    plan = RoundPlan(1, 1.0, 10.0, 0.1, 2.0, 1.0, unit=Unit.PERSON, persons=persons)
+    part = Part(32, 2.0**-10, 5, 4, 10**6, 1.0)
+    summed = replace(plan, noise_multiplier=None, part=part, share=Share(64.0, 2))
+    present = torch.tensor([True, True, False])
+
+    def heard():
+        stream = Stream.seeded(0, "a", 1, "canaries")
+        round_ = CanaryRound(present, stream, lambda sums: None)
+        (sums,) = clipped_sums([round_], [plan])
+        rounded = round_.rounded_sum(summed, part.grid()) * part.spacing / summed.unit_norm
+        return sums.tolist(), rounded.tolist()
+
+    exact, rounded = heard()
+    assert exact == [2.0, 2.0, 0.0]
+    assert rounded == pytest.approx([1.0, 1.0, 0.0], abs=0.01)
+    monkeypatch.setattr(Whose, "together", lambda self, gradients, part: gradients)
+    exact, rounded = heard()
+    assert exact == [12.0, 12.0, 0.0]
+    assert rounded == pytest.approx([6.0, 6.0, 0.0], abs=0.06)
 
 
 def test_without_clipping_it_is_loud(monkeypatch):

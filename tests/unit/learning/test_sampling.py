@@ -12,7 +12,6 @@ from private_step import STEP, Recorder, stream
 from scipy.stats import chi2
 
 from tacit.domains.domain import Examples
-from tacit.errors import ConfigurationError
 from tacit.learning.plan import Persons, Within
 from tacit.learning.sampling import samples
 from tacit.privacy.events import Unit
@@ -78,5 +77,5 @@ def test_the_choice_has_a_stream_of_its_own():
 
 def test_rows_that_name_nobody_are_refused():
     data = replace(of(2, 2), persons=None)
-    with pytest.raises(ConfigurationError, match="do not say whose they are"):
+    with pytest.raises(ValueError, match="do not say whose they are"):
         next(samples(data, plan(), stream("coins"), stream("rows")))

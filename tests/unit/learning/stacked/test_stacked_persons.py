@@ -222,5 +222,5 @@ def test_sites_of_another_unit_are_not_trained_together():
     with pytest.raises(ConfigurationError, match="these sites differ"):
         train_cohort(partial(stacked_sums, sites.model), sites.held[0], members, sites.start)
     members = [replace(member, persons=None) for member in sites.members()]
-    with pytest.raises(ConfigurationError, match="do not say whose they are"):
+    with pytest.raises(ValueError, match="do not say whose they are"):
         train_cohort(partial(stacked_sums, sites.model), sites.held[0], members, sites.start)
