@@ -77,7 +77,10 @@ def test_the_code_is_level_and_slope():
 
 def test_components_have_unit_variance_where_there_is_no_floor():
     generator = torch.Generator().manual_seed(2)
-    units = torch.randn(500, 8, generator=generator).double() @ torch.randn(8, 8, generator=generator).double()
+    units = (
+        torch.randn(500, 8, generator=generator).double()
+        @ torch.randn(8, 8, generator=generator).double()
+    )
     plain = (units - units.mean(0)) @ components(units, 5, 0.0)
     assert torch.allclose(torch.cov(plain.T), torch.eye(5, dtype=torch.float64), atol=1e-6)
     floored = ((units - units.mean(0)) @ components(units, 5, 0.1)).var(0)

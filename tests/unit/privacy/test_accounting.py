@@ -283,7 +283,9 @@ def test_what_the_transform_loses_is_kept_back() -> None:
     """Where the exact Gaussian is known; 2e-17 a step was lost when this was written."""
     count, exact_delta = 10**4, 1e-12
     merged = {(50.0, 1.0): count}
-    one = accounting._one_step_pld(50.0, 1.0, accounting.grid_of(merged), Relation.ADD_OR_REMOVE_ONE)
+    one = accounting._one_step_pld(
+        50.0, 1.0, accounting.grid_of(merged), Relation.ADD_OR_REMOVE_ONE
+    )
     exact_epsilon = get_epsilon_gaussian(50 / math.sqrt(count), exact_delta)
     lost = exact_delta - one.self_compose(count).get_delta_for_epsilon(exact_epsilon)
     assert lost / count < accounting.ROUNDING_PER_STEP / 5
