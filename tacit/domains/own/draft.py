@@ -66,8 +66,8 @@ FEATURES: Final = (
     "# What is learnt from; take out what is not. Each is",
     "#   {number: [lowest, highest]} that can be right at all; with typical: [low, high] that most",
     "#   have, and missing: '' where cells may be empty; or",
-    "#   {codes: [all, that, there, are]}: text that looks like a number, or like true or false, in",
-    "#   quotation marks.",
+    "#   {codes: [all, that, there, are]}: in quotation marks where text looks like a number, or",
+    "#   like true or false.",
 )
 SITES: Final = (
     "# A rounded number of training rows of each site, which is public and does not follow the",
