@@ -24,7 +24,7 @@ def write_run(path: Path, *words: str) -> Path:
     prepared = prepare_model(settings, domain_of(settings))
     torch.manual_seed(0)
     weights = {
-        name: each + torch.randn(each.shape).numpy()
+        name: each + 0.2 * torch.randn(each.shape).numpy()
         for name, each in trainable_weights(prepared.shared.module).items()
     }
     about = {"belongs_to": prepared.model_sha256, **described(prepared)}

@@ -56,7 +56,7 @@ def run_of(folder, kind, *words):
     )
 
 
-def check_usage(run, whole, shape, monkeypatch, out):
+def check_usage(run, whole, shape, monkeypatch, out, within=1e-5):
     """Hold the usage's scores against the run's, on examples as the domain has them."""
     examples = torch.rand(3, *shape)
     with torch.no_grad():
@@ -64,7 +64,7 @@ def check_usage(run, whole, shape, monkeypatch, out):
     monkeypatch.chdir(out)
     names = {}
     exec(compile(whole.usage, "README.md", "exec"), names)  # noqa: S102 - what was just made
-    torch.testing.assert_close(names["scores"](examples), own, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(names["scores"](examples), own, atol=within, rtol=within)
 
 
 @pytest.mark.parametrize(
