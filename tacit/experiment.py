@@ -17,9 +17,10 @@ from tacit.domains.persons import declared_persons
 from tacit.errors import ConfigurationError
 from tacit.learning.local import Compute
 from tacit.models.adapters import add_adapters
+from tacit.models.architecture import Architecture
 from tacit.models.compatibility import check_private, check_scores
 from tacit.models.imbalance import balance, start_from_prior
-from tacit.models.reading import OnRead, ReadDomain, read_domain
+from tacit.models.reading import OnRead, ReadDomain, is_reader, read_domain
 from tacit.models.shared import SharedModel, seeded, shared_model
 from tacit.models.trainable import choose_trainable, trainable_weights
 from tacit.models.weights import state_arrays
@@ -85,13 +86,11 @@ def domain_of(settings: Settings, on_read: OnRead = lambda done, total: None) ->
     """
     torch.set_num_threads(settings.engine.threads)
     domain: Domain = make("domain", settings.domain)
-    return read_domain(
-        domain,
-        make("model.architecture", settings.model.architecture),
-        settings.model.train,
-        _compute(settings.engine).device,
-        on_read,
-    )
+    architecture: Architecture = make("model.architecture", settings.model.architecture)
+    device = torch.device("cpu")
+    if is_reader(architecture):  # else a device that is not there is the model's to say
+        device = _compute(settings.engine).device
+    return read_domain(domain, architecture, settings.model.train, device, on_read)
 
 
 def prepare_model(

@@ -166,6 +166,11 @@ class ReadDomain:
         return more
 
 
+def is_reader(architecture: Architecture) -> bool:
+    """Tell whether an architecture reads examples by itself."""
+    return hasattr(architecture, "reading")
+
+
 def read_domain(
     domain: Domain,
     architecture: Architecture,
@@ -180,9 +185,10 @@ def read_domain(
     ModelError
         The model cannot read such examples, or its files cannot be used.
     """
-    if hasattr(architecture, "reading"):
-        reads = cast(Reads, architecture)
-        reading = reads.reading(tuple(domain.inputs), domain.card, train, device)
+    if is_reader(architecture):
+        reading = cast(Reads, architecture).reading(
+            tuple(domain.inputs), domain.card, train, device
+        )
         return ReadDomain(domain, reading, on_read)
     if domain.card.texts:
         raise ModelError(

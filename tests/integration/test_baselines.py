@@ -54,7 +54,14 @@ def crashed(run, tmp_path, monkeypatch):
     return cut_after
 
 
-@pytest.mark.parametrize("point", [("alone-county", 1), ("federated", 2), ("pooled", 3)])
+@pytest.mark.parametrize(
+    "point",
+    [
+        ("alone-county", 1),
+        pytest.param(("federated", 2), marks=pytest.mark.slow),
+        pytest.param(("pooled", 3), marks=pytest.mark.slow),
+    ],
+)
 def test_a_stop_in_a_baseline_changes_no_figure(crashed, resume, whole, point):
     path = crashed(point)
     assert resume(path)[0] == ExitCode.DONE

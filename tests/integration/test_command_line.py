@@ -132,6 +132,7 @@ def test_a_finished_run_can_be_resumed_and_stays_what_it_is(heart, command, tmp_
     assert len((run / "history.jsonl").read_text().splitlines()) == 1 + 3
 
 
+@pytest.mark.slow
 def test_folders_of_the_users_own_with_our_names_do_no_harm(process, heart, tmp_path: Path):
     work = tmp_path / "work"
     for name in ("conf", "client", "server", "commands", "simulations", "strategies", "tacit"):

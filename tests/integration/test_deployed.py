@@ -77,6 +77,7 @@ def test_a_deployed_run_ends_with_the_weights_of_its_simulation(deployed, simula
         assert rows_of(run, site)[1]["plan"]["predictable"] is True
 
 
+@pytest.mark.slow
 def test_with_the_systems_noise_no_two_runs_are_alike_and_the_ledger_counts(deployed, simulated):
     run = deployed()
     run.start_server(*WORDS)

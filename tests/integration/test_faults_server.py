@@ -16,7 +16,12 @@ from tacit.configuration import read_settings
 from tacit.errors import ExitCode
 
 ROUNDS = 3
-POINTS = ("beginning", "before aggregation", "during aggregation", "after aggregation")
+POINTS = (
+    pytest.param("beginning", marks=pytest.mark.slow),
+    pytest.param("before aggregation", marks=pytest.mark.slow),
+    "during aggregation",
+    pytest.param("after aggregation", marks=pytest.mark.slow),
+)
 OTHER_POINTS = ("planned", "asked", "history", "checkpoint", "checkpoint kept", "last round done")
 
 

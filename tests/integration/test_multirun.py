@@ -186,6 +186,7 @@ def test_a_job_that_takes_its_process_with_it_does_not_stop_the_others(own: Path
     assert len(set(processes)) == 3
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_sweep_and_its_job_can_go_on(tmp_path: Path):
     words = ["training.rounds=2000", "compare=false", "-m", "seed=1,2", f"run.dir={tmp_path}/sweep"]
     with subprocess.Popen(

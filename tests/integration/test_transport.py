@@ -51,6 +51,7 @@ def test_a_site_that_is_killed_with_a_message_in_hand_is_back_in_the_next_round(
     assert server.fact("round")["replied"] == SITES
 
 
+@pytest.mark.slow
 def test_sites_come_back_to_a_server_that_was_killed(start):
     server = start("server", sites=SITES, rounds=1, timeout=60)
     told = server.fact("port")

@@ -60,6 +60,7 @@ def test_only_means_come_back(monkeypatch, run, tmp_path):
     assert came == [([], 0)] * 2 + [([0, 0], 1)] * 2 * ROUNDS
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_gone_ends_the_run_in_words(run, resume, tmp_path, monkeypatch):
     begun = []
     honest = subprocess.Popen

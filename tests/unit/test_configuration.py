@@ -144,7 +144,7 @@ WRONG = [
     ("privacy.kind", "client", "privacy: Input tag 'client' found using 'kind'"),
     ("engine.kind", "magic", "engine.kind=magic: must be 'stacked', 'loop', 'ray' or 'auto'"),
     ("engine.precision", "fp8", "engine.precision=fp8: must be 'fp32', 'bf16' or 'fp16'"),
-    ("model.train", "some", "model.train=some: must be 'head' or 'all'"),
+    ("model.train", "some", "model.train=some: must be 'head', 'lora'"),
     ("training.batch_size", 0, "training.batch_size=0: must be at least 1 or 'full'"),
     ("training.batch_size", "half", "training.batch_size=half: must be a whole number or 'full'"),
     ("training.min_replies", "most", "training.min_replies=most: must be a whole number or 'all'"),
