@@ -14,6 +14,7 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import torch
 from officer_example import LIMITS, file_of, settings_of
 
 from client import check
@@ -21,6 +22,7 @@ from client.check import check_site
 from client.ledger_home import open_ledger, place_of
 from server.provision_folder import make_folder, revoke_site
 from tacit.domains import hospitals
+from tacit.domains.hospitals import Hospitals
 from tacit.errors import ExitCode
 from tacit.privacy.events import GaussianSteps, Relation, Unit
 from tacit.privacy.policy import Plan, Policy
@@ -241,6 +243,22 @@ def test_a_site_that_the_domain_does_not_have(site, looked):
     assert found["keys"][1][0].endswith("belongs to 'county', and site.yaml is 'ward''s")
     assert found["model"][0] == "ok"
     assert found["policy and cost"][0] == "wrong"
+
+
+def test_where_a_person_is_the_unit_persons_are_counted(site, looked, monkeypatch):
+    """Hospitals whose patients have two rows each."""
+    held = Hospitals().load()["county"]
+    train = replace(held.train, persons=torch.arange(len(held.train)) // 2)
+    monkeypatch.setattr(Hospitals, "load", lambda domain: {"county": replace(held, train=train)})
+
+    declared = {"county": 30, "referral": 30, "screening": 30, "university": 60}
+    monkeypatch.setattr(Hospitals, "declared_persons", declared, raising=False)
+    code, found = looked(site("privacy.unit=person"))
+    assert (code, wrong(found)) == (ExitCode.DONE, [])
+    assert found["data"][1][1] == "they are of 39 persons (declared: 30), each of them a unit"
+    monkeypatch.setattr(Hospitals, "declared_persons", declared | {"county": 10**6})
+    _, found = looked(site("privacy.unit=person", "privacy.epsilon=0.9"))
+    assert "domain.declared_persons.county (1000000)" in found["policy and cost"][1][0]
 
 
 def test_a_device_that_is_not_there(site, looked):

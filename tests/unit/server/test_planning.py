@@ -9,9 +9,11 @@ from commands.compose import composed
 from server.planning import plan_run, unable
 from tacit.configuration import read_settings
 from tacit.errors import ConfigurationError
+from tacit.learning.plan import Persons, Within
 from tacit.messages import Limits
 from tacit.plans import sums_securely
 from tacit.privacy.calibration import noise_multiplier
+from tacit.privacy.events import Unit
 from tacit.privacy.policy import Reason
 from tacit.privacy_settings import NoPrivacy, RecordPrivacy
 from tacit.settings import Component, Training
@@ -209,3 +211,12 @@ def test_a_sum_that_cannot_be_or_must_be_is_said(words, sites, deployed, says):
     with pytest.raises(ConfigurationError) as caught:
         sums_securely(settings_of(*words), sites, deployed=deployed)
     assert says in str(caught.value)
+
+
+def test_where_a_person_is_the_unit_rates_and_divisors_rest_on_declared_persons(cache):
+    """SIZES are persons then: a step takes 50 of 200, and their rows are the plan's to bound."""
+    person = replace(PRIVACY, unit=Unit.PERSON, rows_per_person=6, within_person=Within.SUM)
+    plan = planned(cache, privacy=person).sites["east"]
+    record = planned(cache).sites["east"]
+    assert plan == replace(record, unit=Unit.PERSON, persons=Persons(6, Within.SUM))
+    assert plan.event() == replace(record.event(), unit=Unit.PERSON)
