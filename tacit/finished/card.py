@@ -68,7 +68,7 @@ def render(run: RunModel, whole: Whole, onnx: Onnx | None) -> str:
         tolerance=TOLERANCE,
         onnx=onnx,
         shapes=_shapes(whole),
-        sizes=run.domain.declared_sizes,
+        sizes=_sizes(run),
         taking_part=took_part(results),
         start=start_of(results),
         unmeasured=why_unmeasured(results),
@@ -160,6 +160,12 @@ def _shapes(whole: Whole) -> dict[str, str]:
         sizes = [next(letters) if d in free else str(s) for d, s in enumerate(example.shape)]
         said[name] = f"{str(example.dtype).removeprefix('torch.')} [{', '.join(sizes)}]"
     return said
+
+
+def _sizes(run: RunModel) -> dict[str, int]:
+    """Return the declared size of each site of the run, where they are known; not of others."""
+    sites = run.results.evaluation.sites
+    return {s: n for s, n in run.domain.declared_sizes.items() if not sites or s in sites}
 
 
 def _guarantees(results: Results) -> Sequence[tuple[Statement, ...]]:

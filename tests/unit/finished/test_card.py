@@ -120,10 +120,16 @@ def test_very_many_sites_are_told_together(run, whole):
     assert "5,000 sites, of which 4 took part, trained it." in card
 
 
-def test_a_site_cannot_break_its_table(run, whole):
+def test_sizes_are_of_the_runs_sites_and_stay_in_their_table(run, whole):
+    told = replace(run.domain, declared_sizes={"va": 85, "elsewhere": 40})
+    card = render(replace(with_results(run, RESULTS), domain=told), whole, None)
+    assert "| va | 85 |" in card
+    assert "elsewhere" not in card
+    unlisted = replace(RESULTS, evaluation=replace(RESULTS.evaluation, sites={}))
     odd = replace(run.domain, declared_sizes={"a|b\nc": 5})
-    card = render(replace(with_results(run, RESULTS), domain=odd), whole, None)
-    assert "| a\\|b c | 5 |" in card
+    assert "| a\\|b c | 5 |" in render(
+        replace(with_results(run, unlisted), domain=odd), whole, None
+    )
 
 
 def test_the_code_of_a_card_is_the_runs_model(run, whole):
