@@ -3,8 +3,9 @@
 Jackson et al., Free Spoken Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA
 4.0): six people who say each digit from zero to nine fifty times. Recordings are real; that each
 speaker is a home is ours. By the data set's own split the first five takes of a digit are for
-testing, and the others train, of which a home has the first few: a device is not told each word many
-times before it is of use, and with few takes a home alone has too little. With all 45 it has enough.
+testing, and the others train, of which a home has the first few: a device is not told each word
+many times before it is of use, and with few takes a home alone has too little. With all 45 it has
+enough.
 """
 
 import re
