@@ -43,7 +43,6 @@ def _predict(
     top: Annotated[
         int,
         typer.Option(
-            min=1,
             metavar="K",
             show_default=False,
             help="Of more than 10 classes, how many are named; by default 3.",
@@ -62,6 +61,8 @@ def _predict(
     from tacit.finished.model import load_run
     from tacit.finished.predict import predict
 
+    if top < 1:
+        raise ConfigurationError(f"--top={top}: must be 1 or more")
     if out is not None and out.exists():
         raise ConfigurationError(f"--out={out}: is there already: name another file")
     answers = predict(load_run(run, moved(at)), file, column)

@@ -1,6 +1,7 @@
 """Loading a finished run's model: files that do not belong together are refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,23 @@ from tacit.finished.model import load_run
 from tacit.models.weights import save_weights
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("written") / "run")
+
+
 @pytest.fixture
-def run(tmp_path):
-    return write_run(tmp_path / "run")
+def run(written, tmp_path):
+    """A copy, to be changed."""
+    return shutil.copytree(written, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A run of a model that was pretrained, beside its cache."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    words = ("model=tabular", "model.pretraining.steps=2", f"cache={folder / 'cache'}")
+    return write_run(folder / "run", *words)
 
 
 def changed(run, **fields):
@@ -73,25 +88,18 @@ def test_a_key_that_is_not_there_is_said(run):
         load_run(run, {"domain.rood": "x"})
 
 
-def test_pretrained_weights_come_from_the_cache_and_not_from_the_domain(tmp_path, monkeypatch):
-    steps = "model.pretraining.steps=2"
-    run = write_run(tmp_path / "run", "model=tabular", steps, f"cache={tmp_path / 'cache'}")
+def test_pretrained_weights_come_from_the_cache_and_not_from_the_domain(pretrained, monkeypatch):
     monkeypatch.setattr(Hospitals, "public_pool", lambda self: pytest.fail("the pool was read"))
-    assert load_run(run).module(torch.rand(2, 30)).shape == (2, 2)
+    assert load_run(pretrained).module(torch.rand(2, 30)).shape == (2, 2)
 
 
-def test_without_the_cache_they_are_made_again(tmp_path):
-    cache = tmp_path / "cache"
-    run = write_run(
-        tmp_path / "run", "model=tabular", "model.pretraining.steps=2", f"cache={cache}"
-    )
-    for file in (cache / "models").iterdir():
+def test_without_the_cache_they_are_made_again(pretrained):
+    for file in (pretrained.parent / "cache" / "models").iterdir():
         file.unlink()
-    assert load_run(run).module(torch.rand(2, 30)).shape == (2, 2)
+    assert load_run(pretrained).module(torch.rand(2, 30)).shape == (2, 2)
 
 
-def test_without_cache_and_domain_it_is_said(tmp_path):
-    run = write_run(tmp_path / "run", "model.weights=null")
+def test_without_cache_and_domain_it_is_said(run):
     changed(run, starts_from="gone.safetensors")
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("hospitals.Hospitals", "hospitals.Gone"))
@@ -99,8 +107,7 @@ def test_without_cache_and_domain_it_is_said(tmp_path):
         load_run(run)
 
 
-def test_no_path_of_this_machine_is_in_what_describes_a_model(tmp_path):
-    words = ("model=tabular", "model.pretraining.steps=2", f"cache={tmp_path / 'cache'}")
-    run = write_run(tmp_path / "run", *words)
-    assert str(tmp_path) not in (run / "model.json").read_text()
-    assert str(Path.home()) not in (run / "model.json").read_text()
+def test_no_path_of_this_machine_is_in_what_describes_a_model(pretrained):
+    told = (pretrained / "model.json").read_text()
+    assert str(pretrained.parent) not in told
+    assert str(Path.home()) not in told
