@@ -143,10 +143,11 @@ def _pipeline(run: RunModel) -> str | None:
     number = run.card.target is not None
     if run.card.texts:
         return None if number else "text-classification"
+    speech = run.settings.model.architecture.options.get("views") == "speech"
+    if speech or (run.reading is not None and len(run.domain.inputs) == 1):
+        return None if number else "audio-classification"
     if len(run.domain.inputs) == 3:
         return None if number else "image-classification"
-    if run.reading is not None:
-        return None if number else "audio-classification"
     if len(run.domain.inputs) == 1:
         return "tabular-regression" if number else "tabular-classification"
     return None

@@ -129,7 +129,9 @@ class SignalModel(nn.Module):
 
     def _code(self, windows: torch.Tensor) -> torch.Tensor:
         """Return levels and slopes of the mixtures, [n, 2 * mixtures]."""
-        return torch.einsum("kc,ncs,sm->nkm", self.line, windows, self.mixing).flatten(1)
+        # One after the other: a graph of all three at once holds for one number of windows alone.
+        fitted = torch.einsum("kc,ncs->nks", self.line, windows)
+        return torch.einsum("nks,sm->nkm", fitted, self.mixing).flatten(1)
 
     def _hidden(self, windows: torch.Tensor) -> torch.Tensor:
         code = (self._code(windows) - self.code_location) / self.code_scale

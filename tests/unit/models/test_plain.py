@@ -6,9 +6,11 @@ from torch import nn
 
 from tacit.errors import ModelError
 from tacit.models.adapters import Lora, add_adapters, merge_adapters
-from tacit.models.linear import LinearModel
+from tacit.models.linear import Linear, LinearModel
 from tacit.models.mended import fix_batch_norms, take_weights
-from tacit.models.tabular import TabularModel
+from tacit.models.signal import Signal
+from tacit.models.tabular import Tabular, TabularModel
+from tacit.models.vision import Vision
 
 
 def test_merged_adapters_leave_names_and_scores_as_they_were():
@@ -61,3 +63,19 @@ def test_a_norm_that_was_fixed_stays_the_librarys():
 def test_a_weight_that_the_library_does_not_have_is_said(mended):
     with pytest.raises(ModelError, match="no such weight"):
         take_weights(nn.Linear(2, 2), mended)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "inputs"),
+    [(Linear(), (6,)), (Tabular(), (6,)), (Signal(), (30, 14)), (Vision(), (1, 28, 28))],
+    ids=lambda each: getattr(each, "name", ""),
+)
+def test_a_graph_of_our_models_holds_for_any_number_of_examples(architecture, inputs):
+    """It is what ONNX is made of."""
+    model = architecture.build(inputs, 2).eval()
+    nn.init.normal_(model.head.weight)
+    free = ({0: torch.export.Dim.DYNAMIC},)
+    graph = torch.export.export(model, (torch.rand(4, *inputs),), dynamic_shapes=free).module()
+    examples = torch.rand(7, *inputs)
+    with torch.no_grad():
+        torch.testing.assert_close(graph(examples), model(examples))
