@@ -104,4 +104,5 @@ def test_every_reason_is_a_line_with_the_sites_name(ended):
 def test_no_attack_takes_much_memory_or_time(ended):
     _, history, growth = ended
     assert growth < 300
-    assert max(line["seconds"] for line in history) < 20
+    # A round that waits for an attacker would end with its stage, after 60 s or more.
+    assert max(line["seconds"] for line in history) < 60
