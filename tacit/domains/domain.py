@@ -174,8 +174,9 @@ class Domain(Protocol):
     public constants for the number of persons: with privacy.unit=person, rates and divisors rest on
     it.
     A method ``out_of_scope() -> Tensor`` gives examples of no class, on which a simulation measures
-    how well they are told. A method ``read_unlabelled`` (`tacit.domains.unlabelled`) reads rows that
-    a finished model is asked about.
+    how well they are told.
+    A method ``read_unlabelled`` reads rows that a finished model is asked about
+    (`tacit.domains.unlabelled`).
     A domain of very many sites loads a mapping that makes a site when it is asked for
     (`tacit.domains.partitioned.PartitionedSites`): its attribute `whole` is checked instead of
     every site.

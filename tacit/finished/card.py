@@ -21,6 +21,7 @@ from tacit.runs.guarantee import (
     format_epsilon,
     guarantee_in_words,
 )
+from tacit.runs.many import LISTED as MANY
 from tacit.runs.many import over_sites, rows_of, spending_left_out, spending_rows, took_part
 from tacit.runs.page import format_figure, metric_title
 from tacit.runs.results import Results
@@ -69,6 +70,7 @@ def render(run: RunModel, whole: Whole, onnx: Onnx | None) -> str:
         onnx=onnx,
         shapes=_shapes(whole),
         sizes=_sizes(run),
+        many=MANY,
         taking_part=took_part(results),
         start=start_of(results),
         unmeasured=why_unmeasured(results),

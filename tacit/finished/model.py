@@ -27,8 +27,8 @@ from tacit.runs.encoding import decode, encode
 from tacit.runs.results import Results, read
 from tacit.settings import Settings
 
-LISTED: Final = 100
-"""Sites of which model.json gives the declared size."""
+LISTED: Final = 10_000
+"""Most sites of which model.json gives the declared size."""
 CPU: Final = torch.device("cpu")
 
 

@@ -118,6 +118,10 @@ def test_very_many_sites_are_told_together(run, whole):
     card = render(with_results(run, many), whole, None)
     assert "All 5,000 sites are measured on the same 360 test records" in card
     assert "5,000 sites, of which 4 took part, trained it." in card
+    told = replace(run.domain, declared_sizes={f"site {n}": n + 1 for n in range(5000)})
+    card = render(replace(with_results(run, many), domain=told), whole, None)
+    assert "are from 1 to 5,000." in card
+    assert "| site 7 |" not in card
 
 
 def test_sizes_are_of_the_runs_sites_and_stay_in_their_table(run, whole):
