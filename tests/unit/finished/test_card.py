@@ -14,6 +14,8 @@ from tacit.finished.card import render
 from tacit.finished.model import load_run
 from tacit.finished.onnx import Checked, Onnx
 from tacit.finished.whole import write_whole
+from tacit.runs.audited import FILE as AUDIT
+from tacit.runs.audited import Audit, Finding, Stage, StageName
 from tacit.runs.evaluation import ALL
 from tacit.runs.guarantee import NO_GUARANTEE, SIMULATED_NOISE, guarantee_in_words
 from tacit.runs.results import OutOfScope
@@ -134,6 +136,18 @@ def test_sizes_are_of_the_runs_sites_and_stay_in_their_table(run, whole):
     assert "| a\\|b c | 5 |" in render(
         replace(with_results(run, unlisted), domain=odd), whole, None
     )
+
+
+@pytest.mark.parametrize(
+    ("contradicted", "told"),
+    [(True, "what is said above does not hold"), (False, "did not test all that it needs")],
+)
+def test_an_audit_is_told(run, whole, contradicted, told):
+    finding = Finding("noise", "is not there", contradicted=contradicted)
+    path = run.path / AUDIT
+    Audit("run", (Stage(StageName.LEDGER, (finding,)),)).write(path)
+    assert told in render(with_results(run, RESULTS), whole, None)
+    path.unlink()
 
 
 def test_the_code_of_a_card_is_the_runs_model(run, whole):
