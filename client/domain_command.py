@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import click
 import typer
 
 from commands import entry
-from tacit import __version__
+from commands.typed import Version, app_of, call
 from tacit.errors import ConfigurationError, DataError, ExitCode
 from tacit.logs import one_line
 from tacit.nearest import nearest
@@ -20,12 +19,7 @@ if TYPE_CHECKING:
     from tacit.domains.domain import SiteData
     from tacit.domains.own.reader import Reader
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = app_of("tacit-domain")
 
 MOST = 20
 """Problems that are shown at most."""
@@ -39,26 +33,11 @@ def main() -> NoReturn:
 
 
 def _main(words: list[str]) -> int:
-    try:
-        return int(app(words, prog_name="tacit-domain", standalone_mode=False) or 0)
-    except click.ClickException as error:
-        raise ConfigurationError(f"{error.format_message()} See tacit-domain --help.") from error
-    except click.Abort:
-        raise KeyboardInterrupt from None
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        print(f"tacit {__version__}")
-        raise typer.Exit
+    return call(app, "tacit-domain", words)
 
 
 @app.callback()
-def _words(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+def _words(version: Version = False) -> None:
     """A schema file for your own data, and what is wrong with data and schema."""
 
 

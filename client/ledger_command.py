@@ -24,13 +24,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import click
 import typer
 
 from client.ledger_home import Place, move_ledger
 from client.ledger_named import check_begun, named_ledger
 from commands import entry
-from tacit import __version__
+from commands.typed import Version, app_of, call
 from tacit.errors import ConfigurationError, LedgerError
 from tacit.privacy.chain import Receipt
 from tacit.privacy.cohort_view import CohortView, read_any
@@ -49,12 +48,7 @@ EXITS = (
     "changed, cut, an old copy or moved elsewhere."
 )
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = app_of("tacit-ledger")
 
 # Hidden is the list of arguments, which Typer would fill with an escaped "[required]" alone.
 Target = Annotated[Path, typer.Argument(metavar="LEDGER", hidden=True)]
@@ -78,26 +72,11 @@ def main() -> NoReturn:
 
 
 def _main(words: list[str]) -> int:
-    try:
-        return int(app(words, prog_name="tacit-ledger", standalone_mode=False) or 0)
-    except click.ClickException as error:
-        raise ConfigurationError(f"{error.format_message()} See tacit-ledger --help.") from error
-    except click.Abort:
-        raise KeyboardInterrupt from None
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        print(f"tacit {__version__}")
-        raise typer.Exit
+    return call(app, "tacit-ledger", words)
 
 
 @app.callback(epilog=EXITS)
-def _words(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+def _words(version: Version = False) -> None:
     """What a data set has spent, whether its ledger is whole, and copies of it."""
 
 

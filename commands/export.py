@@ -7,14 +7,14 @@ from typing import Annotated, NoReturn
 import typer
 
 from commands import entry
-from commands.typed import At, Run, Version, call, moved, single
+from commands.typed import At, Run, Version, app_of, call, moved
 
 EXITS = (
     "Ends with 0 when done, 2 when it is no finished run or the folder is not empty, 4 when ONNX "
     "could not be written or does not do what the model does: the card then says so."
 )
 
-app = single("tacit-export")
+app = app_of("tacit-export")
 
 
 def main() -> NoReturn:

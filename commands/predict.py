@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from commands import entry
-from commands.typed import At, Run, Version, call, moved, single
+from commands.typed import At, Run, Version, app_of, call, moved
 
 EXITS = (
     "FILE is, by the run's domain, a table with the columns of its features (CSV, Parquet, JSON "
@@ -16,7 +16,7 @@ EXITS = (
     "done, 2 when RUN or FILE cannot be used."
 )
 
-app = single("tacit-predict")
+app = app_of("tacit-predict")
 
 
 def main() -> NoReturn:

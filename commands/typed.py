@@ -8,7 +8,7 @@ import click
 import typer
 
 from tacit import __version__
-from tacit.errors import ConfigurationError
+from tacit.errors import ConfigurationError, ExitCode
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 AT: Final = (
@@ -21,8 +21,8 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", hidden=True)]
 At = Annotated[list[str] | None, typer.Option("--at", metavar="KEY=PATH", help=AT)]
 
 
-def single(name: str) -> typer.Typer:
-    """Make an app of one command."""
+def app_of(name: str) -> typer.Typer:
+    """Make the app of the command `name`."""
     return typer.Typer(
         name=name,
         add_completion=False,
@@ -46,11 +46,14 @@ Version = Annotated[
 def call(app: typer.Typer, name: str, words: Sequence[str]) -> int:
     """Call an app with words of a command line and return its exit code."""
     try:
-        return int(app(list(words), prog_name=name, standalone_mode=False) or 0)
+        code = app(list(words), prog_name=name, standalone_mode=False)
     except click.ClickException as error:
         raise ConfigurationError(f"{error.format_message()} See {name} --help.") from error
     except click.Abort:
         raise KeyboardInterrupt from None
+    if code == ExitCode.INTERRUPTED:  # Typer's way to say Ctrl-C.
+        raise KeyboardInterrupt
+    return int(code or ExitCode.DONE)
 
 
 def moved(words: Sequence[str] | None) -> Mapping[str, str]:

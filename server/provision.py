@@ -57,21 +57,10 @@ def _main(words: Sequence[str]) -> int:
     if not words or words[0] not in WORDS:
         said = f"{words[0]}: there is no such word; " if words else ""
         raise ConfigurationError(f"{said}say one of {', '.join(WORDS)}; --help explains them")
-    return _called(words)
-
-
-def _called(words: Sequence[str]) -> int:
-    import click
-
+    from commands.typed import call
     from server.provision_words import app
 
-    try:
-        code = app(list(words), prog_name="tacit-provision", standalone_mode=False)
-    except click.UsageError as error:
-        raise ConfigurationError(f"{error.format_message()} (--help explains)") from error
-    if code == ExitCode.INTERRUPTED:  # typer's way to say Ctrl-C
-        raise KeyboardInterrupt
-    return int(code or ExitCode.DONE)
+    return call(app, "tacit-provision", words)
 
 
 if __name__ == "__main__":

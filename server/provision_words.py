@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from commands.typed import app_of
 from server.provision_files import make_own_keys
 from server.provision_folder import (
     SERVER,
@@ -22,7 +23,7 @@ from tacit.trust.hosts import Hosts
 from tacit.trust.names import SERVER_NAME
 from tacit.trust.validity import Validity, utc_now
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = app_of("tacit-provision")
 
 _Dir = Annotated[Path, typer.Argument(metavar="DIR")]
 _Name = Annotated[str, typer.Argument(metavar="NAME")]

@@ -12,12 +12,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import click
 import typer
 
 from commands import entry
-from tacit import __version__
-from tacit.errors import ConfigurationError, ExitCode, InputError
+from commands.typed import Version, app_of, call
+from tacit.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -30,7 +29,7 @@ EXITS = (
     "off, 2 when nothing can be watched there from here, 130 after Ctrl-C."
 )
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = app_of("tacit-watch")
 
 
 def main() -> NoReturn:
@@ -39,21 +38,10 @@ def main() -> NoReturn:
 
 
 def _main(words: list[str]) -> int:
-    try:
-        return int(app(words, prog_name="tacit-watch", standalone_mode=False) or 0)
-    except click.ClickException as error:
-        raise ConfigurationError(f"{error.format_message()} See tacit-watch --help.") from error
-    except click.Abort:
-        raise KeyboardInterrupt from None
+    return call(app, "tacit-watch", words)
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        print(f"tacit {__version__}")
-        raise typer.Exit
-
-
-@app.command(epilog=EXITS, context_settings={"help_option_names": ["-h", "--help"]})
+@app.command(epilog=EXITS)
 def watch(
     # Hidden is the list of arguments, which Typer would fill with an escaped "[required]" alone.
     address: Annotated[str, typer.Argument(metavar="HOST:PORT", hidden=True)],
@@ -67,9 +55,7 @@ def watch(
     ] = Path(),
     json: Annotated[bool, typer.Option("--json", help="Print every status as JSON.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Print one status and end.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+    version: Version = False,
 ) -> int:
     """Watch a coordinator's run at HOST:PORT: rounds, sites, budgets and metrics, live.
 

@@ -74,6 +74,15 @@ class Start:
     weight: torch.Tensor
 
 
+def _head(width: int, outputs: int, start: Start | None) -> nn.Linear:
+    """Make a head of embeddings [n, width] that starts there, or from zeros."""
+    head = zero_head(width, outputs)
+    if start is not None:
+        with torch.no_grad():
+            head.weight.copy_(start.weight)
+    return head
+
+
 class BackboneModel(nn.Module):
     """A backbone and a head.
 
@@ -105,14 +114,6 @@ class BackboneModel(nn.Module):
         return cast(Backbone, self.backbone).made_up(count, generator)
 
 
-def _head(width: int, outputs: int, start: Start | None) -> nn.Linear:
-    head = zero_head(width, outputs)
-    if start is not None:
-        with torch.no_grad():
-            head.weight.copy_(start.weight)
-    return head
-
-
 @dataclass(frozen=True, slots=True)
 class WholeModel:
     """Architecture of a `BackboneModel`, whose pretrained weights it brings."""
@@ -137,9 +138,7 @@ class HeadAlone:
     def build(self, inputs: tuple[int, ...], outputs: int) -> nn.Module:
         """Return a new module for embeddings of shape `inputs`."""
         model = LinearModel(inputs[0], outputs)
-        if self.start is not None:
-            with torch.no_grad():
-                model.head.weight.copy_(self.start.weight)
+        model.head = _head(inputs[0], outputs, self.start)
         return model
 
 
@@ -215,16 +214,3 @@ def reading_through(
         through = Embeddings(prepare, backbone.to(device), width, device, lengths)
         return Reading(through, HeadAlone(name, start), sha256, description)
     return Reading(prepare, WholeModel(name, backbone, width, start), sha256, description)
-
-
-def without_dropout(settings: Mapping[str, object]) -> dict[str, float]:
-    """Return the keys of a configuration that are chances of dropout, each set to zero.
-
-    Dropout draws for each site by itself, and noise enough is added to private gradients.
-    """
-    words = ("dropout", "dropout_prob", "pdrop", "dropout_rate", "drop_path_rate")
-    return {
-        key: 0.0
-        for key, value in settings.items()
-        if key.endswith(words) and isinstance(value, float) and value > 0
-    }

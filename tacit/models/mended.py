@@ -4,6 +4,7 @@ Each mends the model where it stands and leaves what it computes in evaluation a
 """
 
 import functools
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -104,8 +105,22 @@ def learn_padding(model: nn.Module) -> None:
             layer.padding_idx = None
 
 
+def without_dropout(settings: Mapping[str, object]) -> dict[str, float]:
+    """Return the keys of a configuration that are chances of dropout, each set to zero.
+
+    Some models hand a chance from their configuration to a function, where no layer has it: what
+    they are made from must know it, and `still` finds the rest.
+    """
+    words = ("dropout", "dropout_prob", "pdrop", "dropout_rate", "drop_path_rate")
+    return {
+        key: 0.0
+        for key, value in settings.items()
+        if key.endswith(words) and isinstance(value, float) and value > 0
+    }
+
+
 def still(model: nn.Module) -> None:
-    """Set every chance of dropout to zero: private noise is enough."""
+    """Set every layer's chance of dropout to zero: private noise is enough."""
     for layer in model.modules():
         if isinstance(layer, nn.modules.dropout._DropoutNd):
             layer.p = 0.0

@@ -10,9 +10,9 @@ import torch
 
 from tacit.domains.domain import Card, Task
 from tacit.errors import ConfigurationError, ModelError
-from tacit.models.backbone import Start, reading_through, without_dropout
+from tacit.models.backbone import Start, reading_through
 from tacit.models.hub import ModelFiles, model_files
-from tacit.models.mended import fix_batch_norms, learn_padding, still
+from tacit.models.mended import fix_batch_norms, learn_padding, still, without_dropout
 from tacit.models.reading import Reader, Reading
 from tacit.models.trainable import Train
 from tacit.models.transformer_backbones import (
