@@ -219,6 +219,7 @@ def _examples(rows: Sequence[tuple[str, int]]) -> Examples:
 class Point:
     """One point of the grid; C is None without privacy."""
 
+    bias: bool
     scale: float
     epsilon: float | None
     rounds: int
@@ -234,6 +235,7 @@ class Point:
             "domain=support",
             "domain.root=.",  # of made-up desks there is none
             *own,
+            f"model.architecture.head_bias={str(self.bias).lower()}",
             f"model.architecture.head_scale={self.scale}",
             f"training.rounds={self.rounds}",
             f"training.learning_rate={self.rate}",
@@ -243,12 +245,12 @@ class Point:
 
 def grid(scales: Sequence[float]) -> Iterator[Point]:
     """Every point that is tried, those of one scale together: they share what the model read."""
-    for scale in scales:
-        for epsilon in (8.0, 3.0):
-            for rounds, rate, clip in itertools.product((20, 40, 80), (100, 200), (0.5, 1.0)):
-                yield Point(scale, epsilon, rounds, rate, clip)
-        for rounds, rate in itertools.product((100, 200), (200, 400)):
-            yield Point(scale, None, rounds, rate)
+    for bias, scale in itertools.product((False, True), scales):
+        for epsilon, rounds in itertools.product((8.0, 3.0), (40, 80)):
+            for rate, clip in ((100, 0.5), (100, 1.0), (200, 0.5), (400, 0.25)):
+                yield Point(bias, scale, epsilon, rounds, rate, clip)
+        for rounds in (200, 400):
+            yield Point(bias, scale, None, rounds, 400)
 
 
 def accuracy(point: Point, seed: int) -> float:
@@ -271,7 +273,7 @@ def main() -> None:
     """Print every point tried and the best of each budget."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=1)
-    parser.add_argument("--scales", type=float, nargs="+", default=[3.0, 5.0, 10.0])
+    parser.add_argument("--scales", type=float, nargs="+", default=[3.0, 5.0])
     asked = parser.parse_args()
     console = Console()
     found: dict[Point, list[float]] = {}
@@ -286,13 +288,15 @@ def main() -> None:
         best = max(own, key=own.__getitem__)
         title = "without privacy" if epsilon is None else f"ε = {epsilon:g}"
         table = Table(title=f"{title}: accuracy on {asked.tasks} made-up tasks")
-        for heading in ("head scale", "rounds", "learning rate", "C", "accuracy"):
+        for heading in ("bias", "head scale", "rounds", "learning rate", "C", "accuracy"):
             table.add_column(heading, justify="right")
         for point, value in own.items():
             cells = (point.scale, point.rounds, point.rate, point.clip or 0.0, round(value, 4))
-            table.add_row(*map(str, cells), style="bold" if point == best else "")
+            style = "bold" if point == best else ""
+            table.add_row("yes" if point.bias else "no", *map(str, cells), style=style)
         console.print(table)
         for key, value in (
+            ("bias", float(best.bias)),
             ("head scale", best.scale),
             ("rounds", best.rounds),
             ("learning rate", best.rate),

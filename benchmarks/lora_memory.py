@@ -22,7 +22,7 @@ from tacit.domains.domain import Examples
 from tacit.learning.local import Compute, train_round
 from tacit.learning.plan import RoundPlan
 from tacit.models.adapters import Lora, add_adapters
-from tacit.models.backbone import BackboneModel
+from tacit.models.backbone import BackboneModel, Head
 from tacit.models.trainable import Train, choose_trainable
 from tacit.models.transformer_backbones import Pooling, TextBackbone
 from tacit.privacy.randomness import Stream
@@ -59,7 +59,7 @@ def measured(way: Way) -> tuple[float, float, int]:
     if way.checkpointing:
         bert.gradient_checkpointing_enable({"use_reentrant": False})
     model = BackboneModel(
-        TextBackbone(bert, Pooling.MEAN, True, LENGTH), config.hidden_size, CLASSES, None
+        TextBackbone(bert, Pooling.MEAN, True, LENGTH), config.hidden_size, CLASSES, Head()
     )
     add_adapters(model, Lora())
     choose_trainable(model, Train.LORA)

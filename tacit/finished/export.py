@@ -5,7 +5,7 @@
     FOLDER/
       README.md           the card: what it predicts, data, privacy, figures, limits, how it is used
       model.safetensors   all weights, adapters merged; beside a backbone of others, the backbone's
-      head.safetensors    then: the head's weight [outputs, width] and bias [outputs]
+      head.safetensors    then: the head's weight [outputs, width] and, if any, bias [outputs]
       config.json, …      then: what transformers or timm need beside
       model.onnx          fp32, and model.int8.onnx: all of it, from prepared examples to scores
       export.json         for programs: classes or target, what each file is, its SHA-256

@@ -50,11 +50,11 @@ class Pretrainable(Protocol):
         ...
 
 
-def zero_head(inputs: int, outputs: int) -> nn.Linear:
+def zero_head(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
     """Return a linear head with zero weights: no class is preferred at the start."""
-    head = nn.Linear(inputs, outputs)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
+    head = nn.Linear(inputs, outputs, bias)
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
     return head
 
 

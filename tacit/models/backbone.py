@@ -68,19 +68,28 @@ class Exportable(Backbone, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """Where the head starts: weights [outputs, width]; its bias is zero."""
+class Head:
+    """What the head is.
 
-    weight: torch.Tensor
+    Parameters
+    ----------
+    bias
+        Whether it has one. Its gradient is that of the scores, and on embeddings of length 1 as
+        long as that of all weights together: clipping then halves what is left of either.
+    start
+        Weights [outputs, width] that it starts from; None for zeros.
+    """
 
+    bias: bool = True
+    start: torch.Tensor | None = None
 
-def _head(width: int, outputs: int, start: Start | None) -> nn.Linear:
-    """Make a head of embeddings [n, width] that starts there, or from zeros."""
-    head = zero_head(width, outputs)
-    if start is not None:
-        with torch.no_grad():
-            head.weight.copy_(start.weight)
-    return head
+    def build(self, width: int, outputs: int) -> nn.Linear:
+        """Return a new head of embeddings [n, width]."""
+        head = zero_head(width, outputs, bias=self.bias)
+        if self.start is not None:
+            with torch.no_grad():
+                head.weight.copy_(self.start)
+        return head
 
 
 class BackboneModel(nn.Module):
@@ -94,15 +103,15 @@ class BackboneModel(nn.Module):
         Of what it gives the head.
     outputs
         Number of scores.
-    start
-        Where the head starts; None for zeros.
+    head
+        What the head is.
     """
 
-    def __init__(self, backbone: nn.Module, width: int, outputs: int, start: Start | None) -> None:
+    def __init__(self, backbone: nn.Module, width: int, outputs: int, head: Head) -> None:
         super().__init__()
         expand_positions(backbone)
         self.backbone = backbone
-        self.head = _head(width, outputs, start)
+        self.head = head.build(width, outputs)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return scores [n, outputs]."""
@@ -121,11 +130,11 @@ class WholeModel:
     name: str
     backbone: nn.Module
     width: int
-    start: Start | None
+    head: Head
 
     def build(self, inputs: tuple[int, ...], outputs: int) -> nn.Module:
         """Return a new module."""
-        return BackboneModel(copy.deepcopy(self.backbone), self.width, outputs, self.start)
+        return BackboneModel(copy.deepcopy(self.backbone), self.width, outputs, self.head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +142,12 @@ class HeadAlone:
     """Architecture of the head, where the backbone has read the examples before."""
 
     name: str
-    start: Start | None
+    head: Head
 
     def build(self, inputs: tuple[int, ...], outputs: int) -> nn.Module:
         """Return a new module for embeddings of shape `inputs`."""
         model = LinearModel(inputs[0], outputs)
-        model.head = _head(inputs[0], outputs, self.start)
+        model.head = self.head.build(inputs[0], outputs)
         return model
 
 
@@ -206,11 +215,11 @@ def reading_through(
     description: str,
     *,
     width: int,
-    start: Start | None = None,
+    head: Head,
     lengths: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Reading:
     """Return how examples are read: through the backbone, where it does not train."""
     if train is Train.HEAD:
         through = Embeddings(prepare, backbone.to(device), width, device, lengths)
-        return Reading(through, HeadAlone(name, start), sha256, description)
-    return Reading(prepare, WholeModel(name, backbone, width, start), sha256, description)
+        return Reading(through, HeadAlone(name, head), sha256, description)
+    return Reading(prepare, WholeModel(name, backbone, width, head), sha256, description)

@@ -9,7 +9,7 @@ from torch import nn
 
 from tacit.domains.domain import Card
 from tacit.errors import ConfigurationError, ModelError
-from tacit.models.backbone import reading_through
+from tacit.models.backbone import Head, reading_through
 from tacit.models.hub import ModelFiles, model_files
 from tacit.models.mended import fix_batch_norms, still, take_weights
 from tacit.models.reading import Reader, Reading
@@ -90,6 +90,9 @@ class Timm:
         On the hub.
     unit
         Whether what it gives the head is brought to length 1, which keeps gradients of like size.
+    head_bias
+        Whether the head has a bias. Without one it has more of a clipped gradient, which is worth
+        more than what a bias says where classes are about equally common.
     checkpointing
         Whether activations are computed again in the backward pass, to save memory.
     """
@@ -102,12 +105,14 @@ class Timm:
         sha256: str | None = None,
         revision: str | None = None,
         unit: bool = True,
+        head_bias: bool = True,
         checkpointing: bool = False,
     ) -> None:
         self._pretrained = pretrained
         self._sha256 = sha256
         self._revision = revision
         self._unit = unit
+        self._head = Head(head_bias)
         self._checkpointing = checkpointing
 
     def reading(
@@ -143,6 +148,7 @@ class Timm:
             files.identity,
             f"{self._pretrained} (SHA-256 {files.sha256})",
             width=int(model.num_features),
+            head=self._head,
         )
 
     def _files(self) -> ModelFiles:

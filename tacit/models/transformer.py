@@ -10,7 +10,7 @@ import torch
 
 from tacit.domains.domain import Card, Task
 from tacit.errors import ConfigurationError, ModelError
-from tacit.models.backbone import Start, reading_through
+from tacit.models.backbone import Head, reading_through
 from tacit.models.hub import ModelFiles, model_files
 from tacit.models.mended import fix_batch_norms, learn_padding, still, without_dropout
 from tacit.models.reading import Reader, Reading
@@ -51,6 +51,9 @@ class Transformers:
         which are public, so that it knows something of them before it has seen a row.
     head_scale
         Times which.
+    head_bias
+        Whether the head has a bias. Without one it has more of a clipped gradient, which is worth
+        more than what a bias says where classes are about equally common.
     checkpointing
         Whether activations are computed again in the backward pass, to save memory.
     """
@@ -67,6 +70,7 @@ class Transformers:
         length: int = 64,
         head: str = "zeros",
         head_scale: float = 5.0,
+        head_bias: bool = True,
         checkpointing: bool = False,
     ) -> None:
         if pooling not in [*Pooling]:
@@ -85,6 +89,7 @@ class Transformers:
         self._length = length
         self._names = head == "names"
         self._head_scale = float(head_scale)
+        self._head_bias = head_bias
         self._checkpointing = checkpointing
 
     def reading(
@@ -150,7 +155,7 @@ class Transformers:
             files.identity,
             f"{self._pretrained} (SHA-256 {files.sha256})",
             width=width,
-            start=start,
+            head=Head(self._head_bias, start),
             lengths=lengths,
         )
 
@@ -163,7 +168,7 @@ class Transformers:
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise self._unfit(f"fails on a made-up example: {error}") from error
 
-    def _start(self, prepare: Tokens, backbone: TextBackbone, card: Card) -> Start:
+    def _start(self, prepare: Tokens, backbone: TextBackbone, card: Card) -> torch.Tensor:
         if card.task not in (Task.CLASSES, Task.LABELS):
             raise ConfigurationError(
                 f"model.architecture.head=names: {card.name} has no classes with names to start "
@@ -174,7 +179,7 @@ class Transformers:
             tokens = prepare.of([name.replace("_", " ")])
             with torch.no_grad():
                 rows.append(backbone(tokens[:, : int(token_counts(tokens))]))
-        return Start(self._head_scale * torch.cat(rows))
+        return self._head_scale * torch.cat(rows)
 
     def _unfit(self, why: str) -> ModelError:
         return ModelError(f"model.name={self._pretrained}: {why}: choose another model")

@@ -47,6 +47,7 @@ def run_of_desks(folder, kind="bert", train="lora"):
         f"model.train={train}",
         "model.lora.rank=2",
         "model.architecture.length=8",
+        f"model.architecture.head_bias={str(kind != 'bert').lower()}",
         "model.architecture.head=names",  # from zeros, LoRA would hardly move in two rounds
         "privacy=none",
         "training.learning_rate=2",

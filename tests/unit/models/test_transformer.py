@@ -85,10 +85,10 @@ def test_what_is_read_is_what_the_model_makes_of_each_text_alone(made, kind, poo
     assert torch.isfinite(embeddings).all()
 
 
-@pytest.mark.parametrize("kind", ["bert", "gpt2"])
-def test_tokens_with_padding_score_as_what_was_read(made, kind):
+@pytest.mark.parametrize(("kind", "bias"), [("bert", False), ("bert", True), ("gpt2", True)])
+def test_tokens_with_padding_score_as_what_was_read(made, kind, bias):
     """The whole model, on padded tokens, is the head on what the frozen one reads."""
-    architecture = Transformers(made[kind], length=8, head="names")
+    architecture = Transformers(made[kind], length=8, head="names", head_bias=bias)
     head = model_of(read(architecture), Train.HEAD)
     whole = model_of(read(architecture, Train.ALL), Train.ALL).eval()
     tokens = read(architecture, Train.ALL).read(rows()).features
@@ -102,7 +102,20 @@ def test_the_head_starts_from_the_names(made):
     architecture = Transformers(made["bert"], length=8, head="names", head_scale=3.0)
     names = read(architecture).read(rows(list(CARD.classes))).features
     start = trainable_weights(model_of(read(architecture), Train.HEAD))
+    assert (start["head.bias"] == 0).all()
     torch.testing.assert_close(torch.from_numpy(start["head.weight"]), 3 * names)
+
+
+def test_a_head_without_a_bias_has_the_whole_gradient(made):
+    """On embeddings of length 1 the bias has half of the squared norm that clipping bounds."""
+    for bias in (False, True):
+        model = model_of(read(Transformers(made["bert"], length=8, head_bias=bias)), Train.HEAD)
+        assert ("head.bias" in trainable_weights(model)) == bias
+        seen = read(Transformers(made["bert"], length=8)).read(rows(TEXTS[:1]))
+        torch.nn.functional.cross_entropy(model(seen.features), seen.targets).backward()
+        weight = model.head.weight.grad.norm().item()
+        every = torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+        assert every.norm().item() == pytest.approx(weight * (2**0.5 if bias else 1), rel=1e-5)
 
 
 @pytest.mark.parametrize("train", [Train.LORA, Train.FFA_LORA, Train.REGEX])
