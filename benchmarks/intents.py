@@ -3,7 +3,8 @@
 Ten made-up desks of fifteen intents each, as CLINC150 has them, about other things than its own:
 what is asked (three ways to say each) about which thing (two words for each), in sentences of
 templates with fillers. They go through the real model. Every point of the grid is the run that a
-person would type; no sentence of the real data has a part in it. About forty minutes, half of it with ``--bias no``.
+person would type; no sentence of the real data has a part in it. About twenty minutes, half of it
+with ``--bias no``.
 """
 
 import argparse
