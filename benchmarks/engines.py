@@ -25,7 +25,8 @@ from benchmarks.report import print_json
 from benchmarks.training import Setting, grid
 from tacit.domains.cmapss import Array, find_file, read_engines
 from tacit.domains.engine_windows import TARGET, Scaling, last_windows
-from tacit.models.pretraining import Pretraining, blocks_of, pretrain
+from tacit.models.masked_features import MaskedFeatures, blocks_of
+from tacit.models.pretraining import Pretraining, pretrain
 from tacit.models.signal import Signal
 from tacit.privacy.calibration import noise_multiplier
 
@@ -107,7 +108,8 @@ def make_task(engines: Sequence[Array], encoder: Encoder, fold: int) -> Task:
         tuple(pool.shape[1:]), 1
     )
     settings = Pretraining(encoder.steps, 3e-3, 0.5, 256, patch=5)
-    pretrain(model, pool, blocks_of(pool.shape[1:], (), settings.patch), settings, fold)
+    blocks = blocks_of(pool.shape[1:], (), settings.patch)
+    pretrain(MaskedFeatures(model, pool, blocks), settings, fold)
 
     def embedded(engine: Array, stride: int, most: int) -> tuple[Array, Array]:
         features, targets = last_windows(scaled(engine), encoder.window, stride, most)

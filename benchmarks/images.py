@@ -27,7 +27,8 @@ from benchmarks.training import Setting, federated, grid
 from tacit.domains.domain import Examples
 from tacit.domains.pneumonia import Pneumonia
 from tacit.models.linear import Linear
-from tacit.models.pretraining import Pretraining, blocks_of, pretrain
+from tacit.models.masked_features import MaskedFeatures, blocks_of
+from tacit.models.pretraining import Pretraining, pretrain
 from tacit.models.trainable import Train, choose_trainable, load_trainable
 from tacit.models.vision import Vision, VisionModel
 
@@ -76,7 +77,8 @@ def pretrained(pool: torch.Tensor, encoder: Encoder, seed: int) -> VisionModel:
     settings = Pretraining(
         steps=encoder.steps, learning_rate=2e-3, masked_share=0.5, batch_size=64, patch=4
     )
-    pretrain(model, pool, blocks_of(pool.shape[1:], (), settings.patch), settings, seed)
+    blocks = blocks_of(pool.shape[1:], (), settings.patch)
+    pretrain(MaskedFeatures(model, pool, blocks), settings, seed)
     return model
 
 

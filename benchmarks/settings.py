@@ -27,7 +27,8 @@ from benchmarks.shapes import SHAPES, Shape
 from benchmarks.synthetic import SyntheticTask
 from benchmarks.training import Setting, federated
 from tacit.domains.domain import Examples, Metric, SiteData
-from tacit.models.pretraining import Pretraining, blocks_of, pretrain
+from tacit.models.masked_features import MaskedFeatures, blocks_of
+from tacit.models.pretraining import Pretraining, pretrain
 from tacit.models.tabular import Tabular
 from tacit.models.trainable import (
     Train,
@@ -76,7 +77,7 @@ def _shared(shape: Shape, task: SyntheticTask, number: int) -> nn.Module:
     model = shape.architecture.build((shape.schema.width,), outputs)
     if isinstance(shape.architecture, Tabular):
         blocks = blocks_of(task.pool.shape[1:], shape.schema.groups, None)
-        pretrain(model, task.pool, blocks, Pretraining(), number)
+        pretrain(MaskedFeatures(model, task.pool, blocks), Pretraining(), number)
     choose_trainable(model, Train.HEAD)
     return model
 

@@ -26,7 +26,8 @@ from benchmarks.training import Setting, federated, grid
 from tacit.domains.domain import Examples
 from tacit.domains.homes import CLASSES, SPEAKERS, TAKES, Homes
 from tacit.models.linear import Linear
-from tacit.models.pretraining import Pretraining, blocks_of, pretrain
+from tacit.models.masked_features import MaskedFeatures, blocks_of
+from tacit.models.pretraining import Pretraining, pretrain
 from tacit.models.trainable import Train, choose_trainable, load_trainable
 from tacit.models.vision import Vision
 
@@ -87,7 +88,8 @@ def embedded(path: Path, takes: int, encoder: Encoder) -> dict[str, Home]:
     torch.manual_seed(0)
     model = Vision(embedding=encoder.embedding, views="speech").build(homes.inputs, len(CLASSES))
     settings = Pretraining(encoder.steps, 2e-3, 0.5, 64, patch=4)
-    pretrain(model, pool, blocks_of(pool.shape[1:], (), settings.patch), settings, 0)
+    blocks = blocks_of(pool.shape[1:], (), settings.patch)
+    pretrain(MaskedFeatures(model, pool, blocks), settings, 0)
     cut = takes * len(CLASSES)
     found = {}
     for site, held in homes.load().items():

@@ -54,7 +54,7 @@ def _pretrain(words: list[str]) -> int:
     from tacit.components import make
     from tacit.configuration import read_settings
     from tacit.errors import ConfigurationError
-    from tacit.models.pretraining import kind_of
+    from tacit.models.masked_features import kind_of
     from tacit.models.shared import Pretrained, fresh_model, pretrain_to
     from tacit.runs.terminal import plainly, say
 

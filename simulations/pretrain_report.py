@@ -9,7 +9,7 @@ from torch import nn
 from tacit.domains.domain import Domain
 from tacit.errors import ConfigurationError
 from tacit.files import replace_file
-from tacit.models.pretraining import blocks_of
+from tacit.models.masked_features import blocks_of
 from tacit.models.reconstruction import Recovery, pictures, recovery
 from tacit.models.shared import Pretrained
 from tacit.models.weights import file_sha256, state_arrays

@@ -1,22 +1,20 @@
-"""Masked modelling: learn the structure of tables or images from unlabelled public examples.
+"""Masked modelling: learn the structure of unlabelled public examples.
 
-A random part of the blocks of each example is hidden and the model predicts it from the rest. A
-block is a column of a table (Yoon et al. 2020, "VIME", NeurIPS, section 4.1, without its
-mask-estimation task) or a patch of an image (He et al. 2022, "Masked autoencoders are scalable
-vision learners", CVPR, section 3).
+A random part of the blocks of each example is hidden and the model predicts it from the rest. What
+a block is, and what a prediction is held against, an `Objective` says: columns of tables and
+patches of images (`tacit.models.masked_features`), tokens of texts (`tacit.models.masked_tokens`).
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import cast
+from typing import Protocol
 
 import torch
 from torch import nn
 
-from tacit.errors import ConfigurationError, ModelError
-from tacit.models.architecture import Pretrainable
+from tacit.errors import ConfigurationError
 from tacit.models.trainable import Weights
 from tacit.models.weights import load_state, state_arrays
 
@@ -83,55 +81,38 @@ class State:
     optimiser: Weights
 
 
-def kind_of(shape: Sequence[int]) -> str:
-    """Name the kind of modelling for examples of a shape, in the words of a report."""
-    return "masked-feature modelling" if len(shape) == 1 else "masked-patch modelling"
+class Objective(Protocol):
+    """What a model learns from public examples: to predict the blocks of them that are hidden.
 
-
-def blocks_of(shape: Sequence[int], groups: Sequence[slice], patch: int | None) -> torch.Tensor:
-    """Say which features of an example are hidden together.
-
-    Parameters
-    ----------
-    shape
-        Of one example: (width,) for a table, (..., height, width) for an image.
-    groups
-        A table's columns.
-    patch
-        Side of an image's patches; those at the right and lower edge may be smaller.
-
-    Returns
-    -------
-    Tensor
-        int64 of that shape: the number of the block, counted from 0 without gaps.
-
-    Raises
-    ------
-    ConfigurationError
-        An image without `patch`, or a table with one.
+    A block is the smallest part that is hidden or seen as a whole.
     """
-    if len(shape) == 1:
-        if patch is not None:
-            raise ConfigurationError(
-                f"model.pretraining.patch={patch}: rows of a table have no patches: set it to null"
-            )
-        blocks = torch.zeros(shape[0], dtype=torch.int64)
-        for column, group in enumerate(groups):
-            blocks[group] = column
-        return blocks
-    if patch is None:
-        raise ConfigurationError(
-            "model.pretraining.patch=null: images are hidden by patches: set the side of a patch "
-            "in pixels, 4 for example"
-        )
-    down, across = (torch.arange(side) // patch for side in shape[-2:])
-    return (down[:, None] * (across[-1] + 1) + across).expand(*shape)
+
+    @property
+    def model(self) -> nn.Module:
+        """Module that trains, all of it but a part called ``head``."""
+        ...
+
+    @property
+    def examples(self) -> int:
+        """How many public examples there are."""
+        ...
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks an example has."""
+        ...
+
+    def measure(self) -> None:
+        """Take what the model keeps of the examples as a whole: before the steps, and after."""
+        ...
+
+    def loss(self, rows: torch.Tensor | slice, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the loss of some examples [n] whose blocks are `hidden`, bool [n, blocks]."""
+        ...
 
 
 def pretrain(
-    model: nn.Module,
-    pool: torch.Tensor,
-    blocks: torch.Tensor,
+    objective: Objective,
     settings: Pretraining,
     seed: int,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
@@ -142,12 +123,8 @@ def pretrain(
 
     Parameters
     ----------
-    model
-        A module that implements `Pretrainable`.
-    pool
-        Public examples [n, ...].
-    blocks
-        Which features of an example are hidden together, int64 [...]: see `blocks_of`.
+    objective
+        The model, the examples, and what is to be predicted of them.
     settings
         How long and how.
     seed
@@ -163,30 +140,21 @@ def pretrain(
     Raises
     ------
     ModelError
-        The model has nothing to pretrain, or `start` belongs to another one.
+        `start` belongs to another model.
     """
-    if not hasattr(model, "reconstruct"):
-        raise ModelError(
-            f"{type(model).__name__} cannot be pretrained by {kind_of(blocks.shape)}: choose "
-            f"model={'tabular' if blocks.dim() == 1 else 'vision'}"
-        )
-    learner = cast(Pretrainable, model)
+    model = objective.model
     trained = {n: p for n, p in model.named_parameters() if not n.startswith("head.")}
     optimiser = torch.optim.Adam(trained.values(), lr=settings.learning_rate)
     losses: list[float] = []
     if start is None:
-        learner.standardise(pool)
+        objective.measure()
     else:
         load_state(model, start.weights, "the state to go on from")
         _load_optimiser(optimiser, trained, start.optimiser)
         losses += start.losses[: start.steps]
-    draws = _draws(len(pool), int(blocks.max()) + 1, settings, seed)
+    draws = _draws(objective.examples, objective.blocks, settings, seed)
     for rows, hidden in islice(draws, len(losses), None):
-        seen = pool[rows]
-        masked = hidden[:, blocks].to(pool.dtype)
-        wanted = learner.standardised(seen)
-        error = (learner.reconstruct(seen, masked) - wanted).square() * masked
-        loss = error.sum() / masked.sum().clamp(min=1)
+        loss = objective.loss(rows, hidden)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
@@ -195,7 +163,7 @@ def pretrain(
             arrays = _optimiser_arrays(optimiser, trained)
             on_state(State(len(losses), losses, state_arrays(model), arrays))
         on_step(len(losses), losses[-1])
-    learner.standardise(pool)
+    objective.measure()
     return losses
 
 

@@ -13,8 +13,9 @@ from torch import nn
 from tacit.domains.domain import Domain
 from tacit.errors import ConfigurationError
 from tacit.models.architecture import Architecture
+from tacit.models.masked_features import MaskedFeatures, blocks_of, kind_of
 from tacit.models.pretrain_checkpoint import Checkpoint
-from tacit.models.pretraining import blocks_of, kind_of, pretrain
+from tacit.models.pretraining import Objective, Pretraining, pretrain
 from tacit.models.weights import load_state, load_weights, save_weights, state_arrays
 from tacit.settings import ModelSettings
 
@@ -144,21 +145,53 @@ def pretrain_to(
             f"model.pretraining is null: {settings.architecture.name} has nothing to pretrain; "
             f"choose model={'tabular' if pool.dim() == 2 else 'vision'}"
         )
-    blocks = blocks_of(pool.shape[1:], domain.groups, settings.pretraining.patch)
-    with _one_thread(), Checkpoint(checkpoint, _question(settings, domain, pool, seed)) as kept:
-        losses = pretrain(
-            module, pool, blocks, settings.pretraining, seed, on_step, kept.start, kept.keep
-        )
-        on_done(Pretrained(losses, kept.seconds, kept.went_on))
+    chosen = settings.pretraining
+    blocks = blocks_of(pool.shape[1:], domain.groups, chosen.patch)
+
+    def save(made: Pretrained) -> None:
+        on_done(made)
         about = {
             "format": FORMAT,
             "architecture": asdict(settings.architecture),
-            "pretraining": asdict(settings.pretraining),
+            "pretraining": asdict(chosen),
             "seed": seed,
             "pool": domain.card.public_pool,
-            "loss": losses[-1],
+            "loss": made.losses[-1],
         }
         save_weights(path, state_arrays(module), about)
+
+    pretrain_resumably(
+        MaskedFeatures(module, pool, blocks),
+        chosen,
+        seed,
+        Checkpoint(checkpoint, question(settings, domain, pool, seed)),
+        save,
+        on_step,
+    )
+
+
+def pretrain_resumably(
+    objective: Objective,
+    settings: Pretraining,
+    seed: int,
+    checkpoint: Checkpoint,
+    save: Callable[[Pretrained], None],
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> None:
+    """Pretrain from where the checkpoint stands; it goes when what was made has been saved.
+
+    Parameters
+    ----------
+    objective, settings, seed, on_step
+        As of `pretrain`.
+    checkpoint
+        Keeps the work while it is not done.
+    save
+        Writes the model: while it fails, nothing is lost.
+    """
+    with _one_thread(), checkpoint as kept:
+        losses = pretrain(objective, settings, seed, on_step, kept.start, kept.keep)
+        save(Pretrained(losses, kept.seconds, kept.went_on))
 
 
 @contextmanager
@@ -176,12 +209,12 @@ def cached_path(
     settings: ModelSettings, domain: Domain, pool: torch.Tensor, seed: int, cache: Path
 ) -> Path:
     """Name a pretrained model by the content of everything it depends on."""
-    question = json.dumps(_question(settings, domain, pool, seed), sort_keys=True)
-    digest = hashlib.sha256(question.encode()).hexdigest()
+    asked = json.dumps(question(settings, domain, pool, seed), sort_keys=True)
+    digest = hashlib.sha256(asked.encode()).hexdigest()
     return cache / "models" / f"{digest[:32]}.safetensors"
 
 
-def _question(
+def question(
     settings: ModelSettings, domain: Domain, pool: torch.Tensor, seed: int
 ) -> dict[str, object]:
     """Everything that a pretrained model depends on, by the names that a person knows it by."""

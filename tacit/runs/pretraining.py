@@ -11,7 +11,8 @@ import torch
 
 from tacit import __version__
 from tacit.domains.domain import Card
-from tacit.models.pretraining import Pretraining, kind_of
+from tacit.models.masked_features import kind_of
+from tacit.models.pretraining import Pretraining
 from tacit.models.reconstruction import Pictures, Recovery
 from tacit.runs.drawing import INK, MUTED, SERIES, axis_of_steps, columns, draw
 from tacit.runs.page import figure, template

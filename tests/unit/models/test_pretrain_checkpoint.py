@@ -9,8 +9,9 @@ from safetensors.numpy import load, save
 
 from tacit.errors import ConfigurationError, ModelError
 from tacit.models import pretrain_checkpoint
+from tacit.models.masked_features import MaskedFeatures, blocks_of
 from tacit.models.pretrain_checkpoint import Checkpoint
-from tacit.models.pretraining import Pretraining, State, blocks_of, pretrain
+from tacit.models.pretraining import Pretraining, State, pretrain
 from tacit.models.tabular import Tabular
 
 QUESTION = {"seed": 0, "model": {"pretraining": {"steps": 9, "patch": None}}, "torch": "2.x"}
@@ -194,7 +195,8 @@ def test_through_the_file_a_pretraining_ends_with_the_same_bits(path):
             torch.manual_seed(0)
             model = Tabular(hidden=8, embedding=4).build((4,), 2)
         with Checkpoint(path, QUESTION) as kept:
-            losses = pretrain(model, pool, blocks, settings, 3, on_step, kept.start, kept.keep)
+            objective = MaskedFeatures(model, pool, blocks)
+            losses = pretrain(objective, settings, 3, on_step, kept.start, kept.keep)
         return losses, {k: v.numpy().tobytes() for k, v in model.state_dict().items()}
 
     whole = go()

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from tacit.errors import ConfigurationError, ModelError
-from tacit.models.pretraining import Pretraining, blocks_of, kind_of, pretrain
+from tacit.models.masked_features import MaskedFeatures, blocks_of, kind_of
+from tacit.models.pretraining import Pretraining, pretrain
 from tacit.models.tabular import Tabular
 
 GROUPS = (slice(0, 1), slice(1, 3), slice(3, 6))
@@ -27,9 +28,8 @@ def pool_of(n=80):
 
 def run(pool=None, seed=0, settings=SETTINGS, **more):
     model = model_of()
-    return model, pretrain(
-        model, pool_of() if pool is None else pool, BLOCKS, settings, seed, **more
-    )
+    objective = MaskedFeatures(model, pool_of() if pool is None else pool, BLOCKS)
+    return model, pretrain(objective, settings, seed, **more)
 
 
 def state_of(model):
@@ -75,7 +75,7 @@ def test_a_column_is_hidden_as_a_whole_and_as_often_as_asked(monkeypatch):
     monkeypatch.setattr(
         model, "reconstruct", lambda rows, masked: (seen.append(masked), honest(rows, masked))[1]
     )
-    pretrain(model, pool_of(), BLOCKS, SETTINGS, 0)
+    pretrain(MaskedFeatures(model, pool_of(), BLOCKS), SETTINGS, 0)
     masks = torch.stack(seen)
     assert masks.shape == (60, 80, 6)
     for group in GROUPS:
@@ -101,7 +101,7 @@ def test_every_step_is_told():
 )
 def test_a_model_without_anything_to_pretrain_is_refused(blocks, advice):
     with pytest.raises(ModelError, match=r"Linear cannot be pretrained by " + advice):
-        pretrain(nn.Linear(6, 2), pool_of(), blocks, SETTINGS, 0)
+        MaskedFeatures(nn.Linear(6, 2), pool_of(), blocks)
 
 
 def test_the_coins_of_a_full_batch_are_one_for_each_row_and_column(monkeypatch):
@@ -112,7 +112,7 @@ def test_the_coins_of_a_full_batch_are_one_for_each_row_and_column(monkeypatch):
     monkeypatch.setattr(
         model, "reconstruct", lambda rows, masked: (seen.append(masked), honest(rows, masked))[1]
     )
-    pretrain(model, pool_of(), BLOCKS, SETTINGS, 11)
+    pretrain(MaskedFeatures(model, pool_of(), BLOCKS), SETTINGS, 11)
     coins = torch.Generator().manual_seed(11)
     for masked in seen:
         hidden = torch.rand(80, len(GROUPS), generator=coins) < SETTINGS.masked_share
@@ -127,7 +127,7 @@ def test_a_batch_is_that_many_different_examples(monkeypatch):
         model, "reconstruct", lambda rows, masked: (seen.append(rows), honest(rows, masked))[1]
     )
     settings = Pretraining(steps=12, learning_rate=1e-2, masked_share=0.3, batch_size=30)
-    pretrain(model, pool, BLOCKS, settings, 0)
+    pretrain(MaskedFeatures(model, pool, BLOCKS), settings, 0)
     numbers = [[int((pool == row).all(1).nonzero()[0, 0]) for row in rows] for rows in seen]
     assert all(len(set(batch)) == 30 for batch in numbers)
     assert set().union(*numbers) == set(range(80))
@@ -175,7 +175,7 @@ def test_scale_and_location_are_taken_again_at_the_end(monkeypatch):
         "standardise",
         lambda pool: (asked.append(not model.encoder.weight.equal(before)), honest(pool))[1],
     )
-    pretrain(model, pool_of(), BLOCKS, SETTINGS, 0)
+    pretrain(MaskedFeatures(model, pool_of(), BLOCKS), SETTINGS, 0)
     assert asked == [False, True]
 
 

@@ -9,7 +9,8 @@ import torch
 
 from tacit.errors import ModelError
 from tacit.models import pretraining
-from tacit.models.pretraining import Pretraining, blocks_of, pretrain
+from tacit.models.masked_features import MaskedFeatures, blocks_of
+from tacit.models.pretraining import Pretraining, pretrain
 from tacit.models.tabular import Tabular
 from tacit.models.vision import Vision
 
@@ -46,7 +47,7 @@ def bits(model):
 
 def whole(settings):
     model, pool, blocks = example(settings)
-    return pretrain(model, pool, blocks, settings, 3), bits(model)
+    return pretrain(MaskedFeatures(model, pool, blocks), settings, 3), bits(model)
 
 
 def stopped_after(step, settings, start=None):
@@ -59,13 +60,13 @@ def stopped_after(step, settings, start=None):
 
     model, pool, blocks = example(settings)
     with pytest.raises(Stopped):
-        pretrain(model, pool, blocks, settings, 3, stop, start, kept.append)
+        pretrain(MaskedFeatures(model, pool, blocks), settings, 3, stop, start, kept.append)
     return kept[-1]
 
 
 def gone_on(state, settings):
     model, pool, blocks = example(settings)
-    return pretrain(model, pool, blocks, settings, 3, start=state), bits(model)
+    return pretrain(MaskedFeatures(model, pool, blocks), settings, 3, start=state), bits(model)
 
 
 def plain_loop(settings):
@@ -103,7 +104,7 @@ def test_what_was_published_still_has_the_same_bits(case):
 def test_to_keep_states_changes_nothing(case):
     model, pool, blocks = example(CASES[case])
     kept = []
-    losses = pretrain(model, pool, blocks, CASES[case], 3, on_state=kept.append)
+    losses = pretrain(MaskedFeatures(model, pool, blocks), CASES[case], 3, on_state=kept.append)
     assert (losses, bits(model)) == whole(CASES[case])
     assert [state.steps for state in kept] == list(range(1, CASES[case].steps + 1))
 
@@ -128,7 +129,7 @@ def test_a_state_is_a_copy():
     """What later steps do to the model and to Adam leaves a state that was kept alone."""
     kept = []
     model, pool, blocks = example(TABLE)
-    pretrain(model, pool, blocks, TABLE, 3, on_state=kept.append)
+    pretrain(MaskedFeatures(model, pool, blocks), TABLE, 3, on_state=kept.append)
     assert gone_on(kept[11], TABLE) == whole(TABLE)
     # Going on does not change the state either.
     assert gone_on(kept[11], TABLE) == whole(TABLE)
@@ -164,4 +165,4 @@ def test_the_state_of_another_model_is_refused():
     state = stopped_after(2, TABLE)
     model, pool, blocks = example(CASES["images"])
     with pytest.raises(ModelError, match="the state to go on from: does not fit the model"):
-        pretrain(model, pool, blocks, CASES["images"], 3, start=state)
+        pretrain(MaskedFeatures(model, pool, blocks), CASES["images"], 3, start=state)

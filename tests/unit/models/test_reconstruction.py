@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tacit.models.pretraining import blocks_of
+from tacit.models.masked_features import blocks_of
 from tacit.models.reconstruction import BATCH, CELLS, pictures, recovery
 
 GROUPS = (slice(0, 1), slice(1, 3), slice(3, 4))

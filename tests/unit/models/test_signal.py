@@ -5,7 +5,8 @@ import torch
 
 from tacit.errors import ModelError
 from tacit.models.compatibility import check_private
-from tacit.models.pretraining import Pretraining, blocks_of, pretrain
+from tacit.models.masked_features import MaskedFeatures, blocks_of
+from tacit.models.pretraining import Pretraining, pretrain
 from tacit.models.signal import Signal, components, mixtures_of
 from tacit.models.trainable import Train, choose_trainable
 
@@ -90,7 +91,8 @@ def test_components_have_unit_variance_where_there_is_no_floor():
 
 def test_pretraining_fills_in_what_is_hidden():
     model, (_, _, pool) = model_of(mixtures=2, hidden=32), windows_of()
-    losses = pretrain(model, pool, blocks_of(SHAPE, (), SETTINGS.patch), SETTINGS, 0)
+    blocks = blocks_of(SHAPE, (), SETTINGS.patch)
+    losses = pretrain(MaskedFeatures(model, pool, blocks), SETTINGS, 0)
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     assert model.embed(pool).std(0).min() > 0.05
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from tacit.errors import ModelError
 from tacit.models.compatibility import check_private
-from tacit.models.pretraining import Pretraining, blocks_of, pretrain
+from tacit.models.masked_features import MaskedFeatures, blocks_of
+from tacit.models.pretraining import Pretraining, pretrain
 from tacit.models.trainable import (
     PRETRAINING_ONLY,
     Train,
@@ -45,7 +46,8 @@ def images_of(n=40, seed=3):
 
 def pretrained(model, pool=None, seed=0):
     blocks = blocks_of(SHAPE, (), SETTINGS.patch)
-    return pretrain(model, images_of() if pool is None else pool, blocks, SETTINGS, seed)
+    pool = images_of() if pool is None else pool
+    return pretrain(MaskedFeatures(model, pool, blocks), SETTINGS, seed)
 
 
 @pytest.mark.parametrize("train", [Train.HEAD, Train.ALL])
