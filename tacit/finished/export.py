@@ -13,15 +13,13 @@
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tacit.errors import RunDirectoryError
-from tacit.files import replace_file
+from tacit.files import replace_file, whole_folder
 from tacit.finished.card import render
 from tacit.finished.model import RunModel
 from tacit.finished.onnx import Onnx, check_onnx_there, write_onnx
@@ -90,7 +88,9 @@ def export(run: RunModel, folder: Path, *, onnx: bool, say: Say = lambda line: N
     Raises
     ------
     RunDirectoryError
-        The folder holds something, or cannot be written.
+        The folder holds something.
+    InputError
+        It cannot be written.
     ConfigurationError
         ONNX needs packages that are not installed.
     ModelError
@@ -99,12 +99,7 @@ def export(run: RunModel, folder: Path, *, onnx: bool, say: Say = lambda line: N
     check_free(folder)
     if onnx:
         check_onnx_there()
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise RunDirectoryError(f"{folder}: cannot be written: {error.strerror}") from error
-    try:
+    with whole_folder(folder) as partial:
         say("writing the weights")
         whole = write_whole(run, partial)
         made = None
@@ -113,12 +108,6 @@ def export(run: RunModel, folder: Path, *, onnx: bool, say: Say = lambda line: N
             made = write_onnx(whole, run.card, partial)
         replace_file(partial / CARD, render(run, whole, made).encode())
         replace_file(partial / ABOUT, _about(run, whole, made, partial).encode())
-        _open_to_read(partial)
-        if folder.is_dir():
-            folder.rmdir()
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return Export(folder, whole, made)
 
 
@@ -142,10 +131,3 @@ def _about(run: RunModel, whole: Whole, onnx: Onnx | None, folder: Path) -> str:
         },
     }
     return json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _open_to_read(folder: Path) -> None:
-    """Let others read what was made as its owner's alone: the folder, and some files in it."""
-    folder.chmod(0o755)
-    for path in folder.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
