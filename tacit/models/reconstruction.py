@@ -79,7 +79,7 @@ def recovery(
         Fixes the masks, which no step of pretraining has seen.
     """
     learner = cast(Pretrainable, model)
-    coins = _coins("recovery", seed)
+    coins = coins_of("recovery", seed)
     place = blocks.flatten()
     count = int(place.max()) + 1
     error, cells = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
@@ -117,7 +117,7 @@ def pictures(
     The arguments are those of `recovery`, and the number of images.
     """
     learner = cast(Pretrainable, model)
-    coins = _coins("pictures", seed)
+    coins = coins_of("pictures", seed)
     seen = pool[torch.randperm(len(pool), generator=coins)[:wanted]]
     hidden = torch.rand(len(seen), int(blocks.max()) + 1, generator=coins) < masked_share
     masked = hidden[:, blocks]
@@ -130,7 +130,7 @@ def _flat(images: torch.Tensor) -> torch.Tensor:
     return images.reshape(len(images), -1, *images.shape[-2:]).mean(1)
 
 
-def _coins(purpose: str, seed: int) -> torch.Generator:
-    """A stream apart from that of the steps."""
+def coins_of(purpose: str, seed: int) -> torch.Generator:
+    """Return a stream of draws apart from that of the steps."""
     digest = hashlib.sha256(f"tacit/pretrained/{purpose}/{seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))

@@ -2,18 +2,20 @@
 
 import inspect
 import json
-import os
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
 from tacit.domains.domain import Card, Task
+from tacit.domains.texts import bytes_to_texts
 from tacit.errors import ConfigurationError, ModelError
 from tacit.models.backbone import Head, reading_through
-from tacit.models.hub import ModelFiles, model_files
-from tacit.models.mended import fix_batch_norms, learn_padding, still, without_dropout
+from tacit.models.hub import model_files
+from tacit.models.masked_tokens import MaskedTokens
+from tacit.models.mended import fix_batch_norms, learn_padding, still
 from tacit.models.reading import Reader, Reading
+from tacit.models.shared import seeded
 from tacit.models.trainable import Train
 from tacit.models.transformer_backbones import (
     Pixels,
@@ -24,6 +26,7 @@ from tacit.models.transformer_backbones import (
     Waves,
     token_counts,
 )
+from tacit.models.transformer_loading import load_model, load_tokenizer, needs_library
 
 _HALF: Final = (0.5, 0.5, 0.5)
 
@@ -102,9 +105,9 @@ class Transformers:
         ModelError
             Its files are no such model, or it does not take the domain's examples.
         """
-        _needs_library()
+        needs_library()
         files = model_files(self._pretrained, self._sha256, self._revision)
-        model = _loaded(files, self._pretrained)
+        model = load_model(files, self._pretrained)
         if self._checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         if "add_pooling_layer" in inspect.signature(type(model).__init__).parameters:
@@ -119,13 +122,8 @@ class Transformers:
         if key == "input_ids":
             if not card.texts:
                 raise self._unfit(f"takes texts, and examples of {card.name} are {list(inputs)}")
-            most = getattr(model.config, "max_position_embeddings", self._length)
-            if self._length > most:
-                raise ConfigurationError(
-                    f"model.architecture.length={self._length}: {self._pretrained} takes at most "
-                    f"{most} tokens"
-                )
-            prepare = Tokens(_tokenizer(files), self._length)
+            self._check_length(model)
+            prepare = Tokens(load_tokenizer(files), self._length)
             backbone = TextBackbone(model, self._pooling, self._unit, self._length)
             lengths = token_counts
         elif card.texts:
@@ -159,6 +157,52 @@ class Transformers:
             lengths=lengths,
         )
 
+    def masked_tokens(self, card: Card, pool: torch.Tensor, seed: int) -> MaskedTokens:
+        """Load the model to be pretrained on a domain's public texts.
+
+        Parameters
+        ----------
+        card
+            Of the domain.
+        pool
+            Its public texts, which are bytes [n, ...].
+        seed
+            Fixes the weights of the part that predicts, where the model's files have none.
+
+        Raises
+        ------
+        ConfigurationError
+            The examples are no texts, or they are to be longer than the model takes.
+        ModelError
+            Its files are no such model, or no token can be hidden from it.
+        """
+        if not card.texts:
+            raise ConfigurationError(
+                f"model={self.name}: tacit-pretrain hides tokens of texts from such a model, and "
+                f"examples of {card.name} are no texts: choose model=tabular or model=vision"
+            )
+        needs_library()
+        files = model_files(self._pretrained, self._sha256, self._revision)
+        with seeded(seed):
+            model = load_model(files, self._pretrained, "AutoModelForMaskedLM")
+        self._check_length(model)
+        return MaskedTokens(
+            model,
+            load_tokenizer(files),
+            bytes_to_texts(pool),
+            self._length,
+            self._pretrained,
+            files,
+        )
+
+    def _check_length(self, model: Any) -> None:
+        most = getattr(model.config, "max_position_embeddings", self._length)
+        if self._length > most:
+            raise ConfigurationError(
+                f"model.architecture.length={self._length}: {self._pretrained} takes at most "
+                f"{most} tokens"
+            )
+
     def _width(self, backbone: TextBackbone | ValuesBackbone) -> int:
         backbone.eval()
         examples = backbone.made_up(1, torch.Generator().manual_seed(0))
@@ -183,55 +227,6 @@ class Transformers:
 
     def _unfit(self, why: str) -> ModelError:
         return ModelError(f"model.name={self._pretrained}: {why}: choose another model")
-
-
-def _needs_library() -> None:
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("DISABLE_TELEMETRY", "1")
-    try:
-        import transformers
-    except ImportError as error:
-        raise ConfigurationError(
-            "model=transformers: the package transformers is not installed: "
-            "pip install 'tacit[text]'"
-        ) from error
-    quiet: Any = transformers.utils.logging
-    quiet.set_verbosity_error()
-    quiet.disable_progress_bar()
-
-
-def _loaded(files: ModelFiles, name: str) -> Any:
-    from transformers import AutoConfig, AutoModel
-
-    try:
-        config = AutoConfig.from_pretrained(files.folder, local_files_only=True)
-        for key, value in without_dropout(config.to_dict()).items():
-            setattr(config, key, value)
-        return AutoModel.from_pretrained(
-            files.folder,
-            config=config,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=torch.float32,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(
-            f"model.name={name}: transformers cannot load {files.folder}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-
-
-def _tokenizer(files: ModelFiles) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{files.folder}: has no tokenizer that transformers can load: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
 
 
 def _pixels(folder: Path, config: Any) -> Pixels:

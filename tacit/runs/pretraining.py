@@ -12,8 +12,10 @@ import torch
 from tacit import __version__
 from tacit.domains.domain import Card
 from tacit.models.masked_features import kind_of
+from tacit.models.masked_tokens import KIND as OF_TOKENS
 from tacit.models.pretraining import Pretraining
 from tacit.models.reconstruction import Pictures, Recovery
+from tacit.models.token_recovery import Piece, TokenRecovery
 from tacit.runs.drawing import INK, MUTED, SERIES, axis_of_steps, columns, draw
 from tacit.runs.page import figure, template
 from tacit.settings import Component
@@ -42,7 +44,7 @@ class Story:
     architecture, pretraining, seed
         What it was made with.
     pool
-        Shape of the public pool.
+        Shape of the public pool; of texts their number and the most tokens of one.
     losses
         Loss of every step.
     seconds
@@ -54,9 +56,13 @@ class Story:
     columns
         Names of a table's columns; others are numbered.
     pictures
-        A few images, None for a table.
+        A few images, None for a table and for texts.
     then
         What to type next.
+    texts
+        A few texts, with what was hidden in each.
+    source
+        What a model of texts starts from, in words.
     """
 
     file: str
@@ -69,44 +75,94 @@ class Story:
     losses: Sequence[float]
     seconds: float
     went_on: tuple[int, ...]
-    recovery: Recovery
+    recovery: Recovery | TokenRecovery
     columns: tuple[str, ...]
     pictures: Pictures | None
     then: str
+    texts: Sequence[Sequence[Piece]] = ()
+    source: str = ""
 
     @property
     def examples(self) -> str:
         """What the pool holds, in words."""
         number, *shape = self.pool
+        if isinstance(self.recovery, TokenRecovery):
+            return f"{number:,} texts of {self.recovery.tokens:,} tokens"
         if len(shape) == 1:
             return f"{number:,} rows of {len(self.recovery.blocks)} columns"
         return f"{number:,} images of {' × '.join(str(side) for side in shape[-2:])} pixels"
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is called how in a report of one kind of modelling.
+
+    Parameters
+    ----------
+    kind
+        Of modelling.
+    things
+        Examples.
+    feature
+        What is predicted.
+    loss
+        What the loss of a step is.
+    knowing
+        What who learns nothing does know.
+    line
+        The same, as short as a legend has it.
+    """
+
+    kind: str
+    things: str
+    feature: str
+    loss: str
+    knowing: str
+    line: str
+
+
+def words_of(story: Story) -> Words:
+    """Return the words of a story's kind."""
+    if isinstance(story.recovery, TokenRecovery):
+        return Words(
+            OF_TOKENS,
+            "texts",
+            "token",
+            "Mean cross-entropy of the tokens that were hidden in the step, in nats.",
+            "knowing how frequent each token is, and nothing else of a text",
+            "knowing frequencies",
+        )
+    things, feature = ("rows", "feature") if len(story.pool) == 2 else ("images", "pixel")
+    return Words(
+        kind_of(story.pool[1:]),
+        things,
+        feature,
+        f"Mean squared error of what was hidden in the step, on standardised {feature}s.",
+        f"predicting each {feature}'s mean",
+        "predicting the mean",
+    )
+
+
 def render(story: Story) -> str:
     """Return the report as HTML."""
-    table = len(story.pool) == 2
-    feature = "feature" if table else "pixel"
-    strips = [] if story.pictures is None else _strips(story.pictures)
+    words = words_of(story)
     return template("pretraining.html.j2").render(
         story=story,
-        kind=kind_of(story.pool[1:]),
-        things="rows" if table else "images",
-        feature=feature,
+        words=words,
+        of_texts=isinstance(story.recovery, TokenRecovery),
         curve=figure(
             "Loss by step",
-            loss_figure(story.losses, story.recovery.baseline),
-            f"Mean squared error of what was hidden in the step, on standardised {feature}s. The "
-            f"dashed line is the loss of predicting each {feature}'s mean over the pool: whoever "
+            loss_figure(story.losses, story.recovery.baseline, words.line),
+            f"{words.loss} The dashed line is the loss of {words.knowing}, over the pool: whoever "
             "learns nothing stays there.",
         ),
-        strips=strips,
-        rows=_rows(story) if table else [],
+        strips=[] if story.pictures is None else _strips(story.pictures),
+        rows=_rows(story.recovery, story.columns) if words.things == "rows" else [],
         version=__version__,
     )
 
 
-def loss_figure(losses: Sequence[float], baseline: float) -> str:
+def loss_figure(losses: Sequence[float], baseline: float, name_of_baseline: str) -> str:
     """Draw the loss of every step, smoothed too, and the baseline's."""
     steps = np.arange(1, len(losses) + 1)
     values = np.array(losses)
@@ -128,7 +184,7 @@ def loss_figure(losses: Sequence[float], baseline: float) -> str:
         line = list(zip(steps[window - 1 :: every], smooth[::every], strict=True))
         axes.plot(*columns(line), color=SERIES[0], linewidth=2, label=name)
         axes.axhline(
-            baseline, color=INK, linestyle=(0, (4, 3)), linewidth=1, label="predicting the mean"
+            baseline, color=INK, linestyle=(0, (4, 3)), linewidth=1, label=name_of_baseline
         )
         axis_of_steps(axes)
         axes.set_ylim(bottom=0)
@@ -137,10 +193,12 @@ def loss_figure(losses: Sequence[float], baseline: float) -> str:
     return draw("loss", f"Loss over {len(losses)} steps of pretraining", plot)
 
 
-def _rows(story: Story) -> list[tuple[str, float | None]]:
+def _rows(
+    recovery: Recovery | TokenRecovery, columns: Sequence[str]
+) -> list[tuple[str, float | None]]:
     """Name and R² of each column, the best first."""
-    found = story.recovery.blocks
-    named = story.columns if len(story.columns) == len(found) else ()
+    found = () if isinstance(recovery, TokenRecovery) else recovery.blocks
+    named = columns if len(columns) == len(found) else ()
     names = named or [f"column {number}" for number in range(1, len(found) + 1)]
     return sorted(
         zip(names, found, strict=True), key=lambda row: (row[1] is None, -(row[1] or 0.0))

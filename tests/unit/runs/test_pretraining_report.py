@@ -166,7 +166,7 @@ def axes(monkeypatch: pytest.MonkeyPatch):
 
 def test_curves(axes):
     losses = list(np.random.default_rng(0).random(100))
-    loss_figure(losses, 0.75)
+    loss_figure(losses, 0.75, "the mean")
     each, smooth, baseline = axes.lines
     assert each.get_xydata().tolist() == [[n + 1, loss] for n, loss in enumerate(losses)]
     assert smooth.get_label() == "mean of 4 steps"
@@ -175,8 +175,9 @@ def test_curves(axes):
     assert ys[0] == pytest.approx(sum(losses[:4]) / 4)
     assert ys[-1] == pytest.approx(sum(losses[-4:]) / 4)
     assert set(baseline.get_ydata()) == {0.75}
+    assert baseline.get_label() == "the mean"
 
 
 def test_long_curves_are_thinned(axes):
-    loss_figure([1.0] * (5 * POINTS + 1), 0.75)
+    loss_figure([1.0] * (5 * POINTS + 1), 0.75, "the mean")
     assert all(len(line.get_xdata()) <= POINTS for line in axes.lines)
