@@ -14,6 +14,8 @@ HIDDEN: Final = 2000
 """How many tokens are hidden in a measurement, or about as many."""
 BATCH: Final = 32
 """Most texts in one pass."""
+TRIED: Final = 8
+"""Texts for one that is shown: of a short one nothing may be hidden."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +108,19 @@ def filled(
     """Hide tokens of a few texts and let the model say what they are.
 
     The arguments are those of `token_recovery`, and the number of texts. Of each there is what
-    the model gets to see: it ends where the last token does. There are none where the tokenizer
-    cannot tell the place of a token in its text.
+    the model gets to see: it ends where the last token does. There may be fewer texts, as something
+    has to be hidden in each, and none where the tokenizer cannot tell a token's place in its text.
     """
     if not objective.tokenizer.is_fast:
         return []
     coins = coins_of("texts", seed)
     usable = objective.maskable.any(1).nonzero()[:, 0]
-    rows = usable[torch.randperm(len(usable), generator=coins)[:wanted]]
+    rows = usable[torch.randperm(len(usable), generator=coins)[: TRIED * wanted]]
     hidden = _hidden(objective, rows, masked_share, coins) & objective.maskable[rows]
+    shown = hidden.any(1).nonzero()[:wanted, 0]
+    if not len(shown):
+        return []
+    rows, hidden = rows[shown], hidden[shown]
     scores, _ = objective.scores(rows, hidden)
     said = iter(scores.argmax(1).tolist())
     found = []

@@ -87,7 +87,7 @@ def test_what_is_there_is_never_overwritten(name: str, command, tmp_path: Path):
     ("words", "says"),
     [
         ("", "say where to write: out=PATH.safetensors"),
-        ("out=model.pt", "out=PATH.safetensors"),
+        ("out=model.pt", "out=model.pt: say where to write: out=PATH.safetensors"),
         ("out={tmp}/m.safetensors domain=heart_disease domain.root=x", "no public pool"),
         ("out={tmp}/m.safetensors model.pretraining.steps=0", "model.pretraining.steps=0"),
         ("out={tmp}/m.safetensors model=linear", "nothing to pretrain"),

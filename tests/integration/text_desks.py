@@ -32,6 +32,7 @@ def write_desks(folder):
             lines.append(f"{said},{about},{desk}")
     (folder / "rows.csv").write_text("\n".join(lines) + "\n")
     (folder / "desks.yaml").write_text(SCHEMA)
+    (folder / "public.csv").write_text("\n".join(["text", *TEXTS * 10]) + "\n")
     return folder / "desks.yaml"
 
 

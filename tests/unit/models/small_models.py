@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 import transformers as t
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 WORDS = [
     "the",
@@ -45,6 +45,46 @@ def bert(folder: Path) -> Path:
     """Write a model of texts, with dropout."""
     tokenizer(folder)
     config = t.BertConfig(vocab_size=20, intermediate_size=32, max_position_embeddings=32, **PARTS)
+    return written(folder, config)
+
+
+def masking_tokenizer(folder: Path) -> None:
+    """Write a tokenizer of the same words that can hide them, with tokens around each text."""
+    special = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
+    known = {word: number for number, word in enumerate([*special, *WORDS])}
+    made = Tokenizer(models.WordLevel(known, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    named = {f"{word[1:-1].lower()}_token": word for word in special}
+    t.PreTrainedTokenizerFast(tokenizer_object=made, **named).save_pretrained(folder)
+
+
+def masking_bert(folder: Path) -> Path:
+    """Write a model of texts, with dropout and a tokenizer that can hide tokens."""
+    masking_tokenizer(folder)
+    config = t.BertConfig(vocab_size=20, intermediate_size=32, max_position_embeddings=32, **PARTS)
+    return written(folder, config)
+
+
+def masking_modernbert(folder: Path) -> Path:
+    """Write one whose part that predicts is called head."""
+    masking_tokenizer(folder)
+    ends = {"pad_token_id": 1, "cls_token_id": 2, "bos_token_id": 2}
+    ends |= {"sep_token_id": 3, "eos_token_id": 3}
+    config = t.ModernBertConfig(
+        vocab_size=20, intermediate_size=32, max_position_embeddings=32, **ends, **PARTS
+    )
+    return written(folder, config)
+
+
+def masking_distilbert(folder: Path) -> Path:
+    """Write one of few layers, whose names are others."""
+    masking_tokenizer(folder)
+    config = t.DistilBertConfig(
+        vocab_size=20, dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=32
+    )
     return written(folder, config)
 
 

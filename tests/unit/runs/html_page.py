@@ -47,7 +47,7 @@ class Page(HTMLParser):
 def check(page: Page, links: tuple[str, ...] = (), pictures: int = 0) -> None:
     """The page is one file, does nothing, and can be read by everyone.
 
-    `pictures` is the number of its figures that are no drawings but hold images.
+    `pictures` is the number of its figures that are no drawings but hold images or words.
     """
     assert not page.open
     assert not (LOADERS - {"img"} if pictures else LOADERS) & set(page.tags)

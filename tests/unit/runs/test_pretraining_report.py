@@ -15,6 +15,7 @@ from matplotlib.image import imread
 from tacit.domains.domain import Card, Metric
 from tacit.models.pretraining import Pretraining
 from tacit.models.reconstruction import Pictures, Recovery
+from tacit.models.token_recovery import Piece, TokenRecovery
 from tacit.runs import pretraining
 from tacit.runs.pretraining import POINTS, Story, loss_figure, render
 from tacit.settings import Component
@@ -82,6 +83,46 @@ def test_a_table():
     assert "Synthetic" not in page.words
     assert "Nothing was learned" not in page.words
     assert "img-src" not in page.html.replace("; img-src data:", "")
+
+
+OF_TEXTS = replace(
+    STORY,
+    pool=(40, 64),
+    recovery=TokenRecovery(1.25, 2.5, 0.625, 0.125, hidden=2016, tokens=12345),
+    columns=(),
+    texts=[
+        [Piece("my "), Piece("card", "card", True), Piece(" is "), Piece("lost", "<b>", False)],
+        [Piece("help", "help", True)],
+    ],
+    source="all-MiniLM-L6-v2 (SHA-256 cd)",
+)
+
+
+def test_texts():
+    page = Page(render(OF_TEXTS))
+    check(page, pictures=1)
+    for text in (
+        "40 texts of 12,345 tokens",
+        "masked-token modelling",
+        "Hidden tokens told right 62.5 % 12.5 % for always saying the most frequent one",
+        "1.250 2.500 for knowing how frequent each token is, and nothing else of a text",
+        "2,016 tokens were hidden for it, by masks that no step has seen",
+        "Mean cross-entropy of the tokens",
+        "my card is lost (<b>)",
+        "all texts a step",
+        "30 % of the tokens hidden at random",
+        "Starts from all-MiniLM-L6-v2 (SHA-256 cd)",
+        "At most 64 of a text",
+    ):
+        assert text.replace(" ", "") in page.words.replace(" ", ""), text
+    assert page.html.count('<mark class="wrong">') == 1
+    assert page.html.count("<mark>") == 2
+    for word in ("R²", "mean over", "pixel", "columns", "Nothing was learned"):
+        assert word not in page.words, word
+    lost = replace(OF_TEXTS, recovery=replace(OF_TEXTS.recovery, loss=2.5), texts=())
+    page = Page(render(lost))
+    assert "no better than knowing how frequent each token is" in page.words
+    assert "the model says it is" not in page.words
 
 
 def test_a_column_without_a_name_is_numbered():
