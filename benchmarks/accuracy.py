@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("domain")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, default=20)
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     words = [f"domain={asked.domain}", *asked.words]
     console = Console()
     found = list(
