@@ -170,6 +170,18 @@ BY_CHANCE: Final = (
     faults.twice_the_rate,
 )
 """Faults that a test finds with a probability: the others show in one run as in any."""
+WHOLE: Final = (
+    faults.no_noise_at_all,
+    faults.coordinator_noise_too_small,
+    faults.coordinator_noise_left_out,
+    faults.steps_counted_short,
+    faults.exact_metric_released,
+    faults.exact_count_released,
+    faults.masks_left_out,
+    faults.shares_short_by_dropouts,
+    faults.weights_ignored,
+)
+"""Faults whose test is none of the probes beside a run: it takes all of the audit to find them."""
 
 
 def hurried(patch: Any) -> None:

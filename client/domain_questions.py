@@ -100,14 +100,14 @@ def _target() -> Said:
     return {"task": task} if task else {}
 
 
-def _answer(question: str, read: Callable[[str], T], default: Any = None) -> T | None:
+def _answer(question: str, read: Callable[[str], T], default: T | None = None) -> T | None:
     """Ask until the answer can be read; None where it is left open."""
 
-    def checked(text: object) -> T | None:
+    def checked(text: object) -> Any:
         if text == OPEN:
             return None
         if not isinstance(text, str):
-            return default  # type: ignore[no-any-return]
+            return default
         try:
             return read(text)
         except ValueError as error:

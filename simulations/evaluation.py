@@ -17,14 +17,12 @@ from torch import nn
 from simulations.held_out import Alike, Array, Group, Predictions, are_listed, groups_of
 from tacit.domains.domain import Card, Examples, Metric, SiteData, Task
 from tacit.domains.partitioned import PartitionedSites
-from tacit.models.answers import answers, median_class
+from tacit.models.answers import answers, median_class, scores_of
 from tacit.runs.evaluation import ALL, DIRECTIONS, Evaluation, evaluation, unlisted
 from tacit.runs.results import Calibration, CalibrationBin, Calibrations, OutOfScope
 
 BINS: Final = 10
 _HALF: Final = 0.5
-_AT_ONCE: Final = 2048
-"""Examples of one pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +40,7 @@ def predict(
     model.eval()
 
     def predicted(test: Examples) -> Array:
-        with torch.no_grad():
-            parts = [model(part.to(device)) for part in torch.split(test.features, _AT_ONCE)]
-        return answers(torch.cat(parts).double().cpu(), card)
+        return answers(scores_of(model, test.features, device), card)
 
     if isinstance(data, PartitionedSites):
         return Alike(data, predicted(data.test))
@@ -138,9 +134,7 @@ def out_of_scope(
     Confidence is the largest probability of a class (Hendrycks and Gimpel 2017, "A baseline for
     detecting misclassified and out-of-distribution examples", arXiv 1610.02136).
     """
-    with torch.no_grad():
-        scores = torch.cat([model(part.to(device)) for part in torch.split(strange, _AT_ONCE)])
-    outside = answers(scores.double().cpu(), card).max(1)
+    outside = answers(scores_of(model, strange, device), card).max(1)
     inside = np.concatenate([group.predicted for group in groups_of(predicted, data)]).max(1)
     of_a_class = np.repeat([1, 0], [len(inside), len(outside)])
     auroc = roc_auc_score(of_a_class, np.concatenate([inside, outside]))

@@ -14,12 +14,10 @@ from tacit.domains.domain import Card, Domain, Task
 from tacit.domains.unlabelled import read_unlabelled
 from tacit.errors import ConfigurationError, DataError, InputError
 from tacit.finished.model import RunModel
-from tacit.models.answers import Array, answers, chosen
+from tacit.models.answers import Array, answers, chosen, scores_of
 
 WIDE: Final = 10
 """Classes that have a column each; of more, the likeliest are named."""
-_AT_ONCE: Final = 1024
-"""Examples of one pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +115,7 @@ def predict(
     features = asked.features
     if run.reading is not None:
         features = run.reading.reader(features, on_read)
-    with torch.no_grad():
-        parts = [run.module(part) for part in torch.split(features, _AT_ONCE)]
-    scores = torch.cat(parts).double()
+    scores = scores_of(run.module, features, features.device)
     if not torch.isfinite(scores).all():
         row = asked.rows[int((~torch.isfinite(scores)).any(1).nonzero()[0, 0])]
         raise DataError(f"{path}: {row}: the model's answer is no finite number")

@@ -5,12 +5,25 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from tacit.domains.domain import Card, Task
 
 Array = npt.NDArray[np.float64]
 
 HALF: Final = 0.5
+AT_ONCE: Final = 2048
+"""Examples of one pass."""
+
+
+@torch.no_grad()
+def scores_of(model: nn.Module, examples: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a model's scores [n, outputs] of examples [n, ...], float64 on the CPU.
+
+    The model is in evaluation and on `device`.
+    """
+    parts = [model(part.to(device)) for part in torch.split(examples, AT_ONCE)]
+    return torch.cat(parts).double().cpu()
 
 
 def answers(scores: torch.Tensor, card: Card) -> Array:

@@ -1,20 +1,19 @@
 """Faults that the audit has to find, and honest runs beside them that it has to leave alone.
 
-One seed of each; `python -m benchmarks.audits` makes the many.
+One seed of each; `python -m benchmarks.audits` makes the many. A fault that the probes beside a run
+show is looked for by them alone, and by the whole audit in the slow tests.
 """
 
 import pytest
 
 from benchmarks import audit_faults as faults
-from benchmarks.audit_cases import CODE, FILES, HONEST, audited, hurried, simulated
+from benchmarks.audit_cases import CODE, FILES, HONEST, WHOLE, audited, hurried, probed, simulated
 from tacit.runs.audited import Outcome
 
-QUICK = {faults.no_noise_on_one_layer, faults.exact_count_released}
 
-
-def cases(table, quick=frozenset()):
+def cases(table, slow=lambda each: False):
     return [
-        pytest.param(each, id=each.name, marks=[] if each.put_in in quick else pytest.mark.slow)
+        pytest.param(each, id=each.name, marks=[pytest.mark.slow] if slow(each) else [])
         for each in table
     ]
 
@@ -24,7 +23,27 @@ def quick(monkeypatch):
     hurried(monkeypatch)
 
 
-@pytest.mark.parametrize("case", cases(CODE, QUICK))
+@pytest.fixture(scope="module")
+def to_probe(tmp_path_factory):
+    """Gives an honest run for some words; each is made once."""
+    made = {}
+
+    def run(words):
+        if words not in made:
+            made[words] = simulated(tmp_path_factory.mktemp("honest") / "run", words)
+        return made[words]
+
+    return run
+
+
+@pytest.mark.parametrize("case", cases(each for each in CODE if each.put_in not in WHOLE))
+def test_a_fault_of_the_code_shows_beside_a_run(to_probe, monkeypatch, case):
+    run = to_probe(case.words)
+    case.put_in(monkeypatch, faults.seeds(case.put_in, 0))
+    assert case.test in probed(run, 0)
+
+
+@pytest.mark.parametrize("case", cases(CODE, lambda each: each.put_in not in WHOLE))
 def test_a_fault_of_the_code_is_found(tmp_path, monkeypatch, case):
     case.put_in(monkeypatch, faults.seeds(case.put_in, 0))
     audit, tests = audited(simulated(tmp_path / "run", case.words))
@@ -41,13 +60,7 @@ def test_a_fault_of_the_files_is_found(tmp_path, case):
     assert case.test in tests
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        pytest.param(words, id=name, marks=[] if name == "together" else pytest.mark.slow)
-        for name, words in HONEST.items()
-    ],
-)
+@pytest.mark.parametrize("words", HONEST.values(), ids=[*HONEST])
 def test_an_honest_run_that_looks_alike_is_left_alone(tmp_path, words):
     audit, tests = audited(simulated(tmp_path / "run", words))
     assert tests == []
