@@ -8,6 +8,7 @@ experiment and does not change with a seed.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -122,7 +123,7 @@ class Hospitals:
                 "the number of rows: the declared sizes are public",
             ),
             public_pool=(
-                f"{len(divide(*_rows()).pool)} unlabelled rows, public by assumption, disjoint "
+                f"{len(_division().pool)} unlabelled rows, public by assumption, disjoint "
                 "from all training and test rows; the shared model and every baseline start from "
                 "what was learnt on them"
             ),
@@ -133,7 +134,7 @@ class Hospitals:
         table, targets = _rows()
         features = torch.from_numpy(SCHEMA.encode(table))
         labels = torch.from_numpy(targets)
-        division = divide(table, targets)
+        division = _division()
         return {
             site: SiteData(
                 Examples(features[division.train[site]], labels[division.train[site]]),
@@ -144,8 +145,8 @@ class Hospitals:
 
     def public_pool(self) -> torch.Tensor | None:
         """Features [n, 30] of the rows that are public by assumption; their labels are unused."""
-        table, targets = _rows()
-        return torch.from_numpy(SCHEMA.encode(table))[divide(table, targets).pool]
+        table, _ = _rows()
+        return torch.from_numpy(SCHEMA.encode(table))[_division().pool]
 
     def read_unlabelled(self, path: Path, column: str | None = None) -> Unlabelled:
         """Read a table with the thirty columns, by scikit-learn's names of them."""
@@ -153,6 +154,7 @@ class Hospitals:
         return table_rows(path, SCHEMA)
 
 
+@cache
 def _rows() -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
     loaded = load_breast_cancer(as_frame=True)
     table = loaded.frame.rename(columns={"target": SCHEMA.label})
@@ -160,6 +162,11 @@ def _rows() -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
     numbers = SCHEMA.read(table.astype(str), "scikit-learn's breast cancer table", (0, 1))
     # scikit-learn codes malignant as 0.
     return numbers, (numbers[SCHEMA.label] == 0).to_numpy().astype(np.int64)
+
+
+@cache
+def _division() -> Division:
+    return divide(*_rows())
 
 
 def divide(table: pd.DataFrame, targets: npt.NDArray[np.int64]) -> Division:

@@ -10,7 +10,6 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from email.utils import formatdate
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -21,7 +20,6 @@ from client import check
 from client.check import check_site
 from client.ledger_home import open_ledger, place_of
 from server.provision_folder import make_folder, revoke_site
-from tacit.domains import hospitals
 from tacit.domains.hospitals import Hospitals
 from tacit.errors import ExitCode
 from tacit.privacy.events import GaussianSteps, Relation, Unit
@@ -49,14 +47,6 @@ def state(tmp_path, monkeypatch):
     """The second place of ledgers, of each test its own."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def rows_read_once():
-    """Most of a check's time is the same table, read for each look."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hospitals, "_rows", cache(hospitals._rows))
-        yield
 
 
 class Coordinator(BaseHTTPRequestHandler):
