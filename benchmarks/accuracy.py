@@ -1,4 +1,4 @@
-"""What the README says of accuracy: ``python -m benchmarks.accuracy DOMAIN [KEY=VALUE ...]``.
+"""What docs/results.md says of accuracy: ``python -m benchmarks.accuracy DOMAIN [KEY=VALUE ...]``.
 
 The run that a person would type, once for each noise seed, with the baselines beside it. Means are
 over noise seeds, with a 95 % interval of Student's t; nothing is chosen here.

@@ -1,6 +1,6 @@
 """A domain, a model, a strategy and a partition of somebody's own: a class and a YAML each.
 
-Nothing of Tacit is edited. The files are those that the README prints.
+Nothing of Tacit is edited. The files are those that docs/extending.md prints.
 """
 
 import re
@@ -12,13 +12,13 @@ from whole_run import call, results
 
 from tacit.errors import ExitCode
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/extending.md"
 
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """The README's files, each with its name in its first line, in a folder of their own."""
-    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", README.read_text(), re.DOTALL)
+    """The page's files, each with its name in its first line, in a folder of their own."""
+    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", PAGE.read_text(), re.DOTALL)
     for name, content in blocks:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

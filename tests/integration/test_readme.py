@@ -1,4 +1,4 @@
-"""Every command of the README is run, in the order in which a person would type it."""
+"""Every command of the README and of the results is run, in the order of the pages."""
 
 import importlib
 import os
@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 LINES = [
     line.strip()
-    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for page in ("README.md", "docs/results.md")
+    for block in re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     for line in block.splitlines()
     if line.strip()
 ]

@@ -1,4 +1,4 @@
-"""What the README says of accuracy: which rows, over which seeds, and the sentences below them."""
+"""What docs/results.md says of accuracy: which rows, which seeds, and the sentences below them."""
 
 import json
 from types import SimpleNamespace
