@@ -92,6 +92,7 @@ def test_training_learns_and_noise_costs():
     assert plain > private > 0.5
 
 
+@pytest.mark.slow
 def test_a_number_is_learnt_and_its_error_is_in_its_unit():
     shape = SHAPES["fleets"]
     task = shape.task(5)
@@ -107,6 +108,7 @@ def test_a_number_is_learnt_and_its_error_is_in_its_unit():
     assert plain < private < middle
 
 
+@pytest.mark.slow
 def test_fleets_are_never_those_of_the_domain():
     shipped = Fleets().load()
     for number in range(SHAPES["fleets"].tasks):

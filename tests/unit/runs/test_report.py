@@ -172,6 +172,7 @@ def _careless(environment):
     return lambda **options: environment(**{**options, "autoescape": False})
 
 
+@pytest.mark.slow
 def test_equal_runs_give_equal_bytes(tmp_path: Path):
     script = "import sys, pathlib; from tacit.runs.report import write_report as w; " + (
         "w(pathlib.Path(sys.argv[1]))"

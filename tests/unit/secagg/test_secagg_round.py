@@ -98,6 +98,7 @@ def test_dropouts_of_several_stages_together_are_too_many():
     refused(TooFewSitesError, lambda: played.total(absent), "4 sites have masked, and 5 of the 7")
 
 
+@pytest.mark.slow
 def test_two_hundred_sites_on_a_ring():
     of = context(200)
     absent = {stage: names(200)[: 4 * stage] for stage in STAGES}
