@@ -142,16 +142,20 @@ class MadeUpDesks:
     ----------
     seed
         Another one is another task.
+    desks
+        How many there are.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, desks: int = len(THINGS)) -> None:
         self._random = random.Random(seed)
-        self.declared_sizes = dict.fromkeys(THINGS, 1500)
+        self.declared_sizes = dict.fromkeys([*THINGS][:desks], 1500)
         self._intents = {
             desk: [
-                (thing, action) for thing in things for action in self._random.sample([*ACTIONS], 3)
+                (thing, action)
+                for thing in THINGS[desk]
+                for action in self._random.sample([*ACTIONS], 3)
             ]
-            for desk, things in THINGS.items()
+            for desk in self.declared_sizes
         }
 
     @property

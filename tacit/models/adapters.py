@@ -1,9 +1,10 @@
 """Thin matrices beside a model's frozen ones (LoRA), put there by peft."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from torch import nn
 
@@ -28,13 +29,14 @@ class Lora:
     """
 
     rank: int = 8
-    alpha: int = 16
+    alpha: float = 16.0
     targets: str | None = None
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha < 1:
+        if self.rank < 1 or not 0 < self.alpha < math.inf:
             raise ConfigurationError(
-                f"model.lora: rank={self.rank} and alpha={self.alpha} must be at least 1"
+                f"model.lora: rank={self.rank} must be 1 or more, and alpha={self.alpha:g} a "
+                "number above 0"
             )
         try:
             re.compile(self.targets or "")
@@ -75,7 +77,11 @@ def add_adapters(model: nn.Module, lora: Lora) -> Sequence[str]:
             f"{', '.join(linear[:4]) or 'none'}: choose some of them, or model.train=head"
         )
     config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, target_modules=chosen, lora_dropout=0.0, bias="none"
+        r=lora.rank,
+        lora_alpha=cast(int, lora.alpha),  # only ever divided by r
+        target_modules=chosen,
+        lora_dropout=0.0,
+        bias="none",
     )
     inject_adapter_in_model(config, model)
     return chosen
