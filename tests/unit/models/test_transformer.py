@@ -253,3 +253,27 @@ def test_what_is_nowhere_is_said(monkeypatch):
 def test_odd_options_are_refused(options):
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         Transformers("anything", **options)
+
+
+@pytest.mark.parametrize("bad", [{"rank": 0}, {"alpha": 0}, {"alpha": float("inf")}])
+def test_adapters_of_no_size_are_refused(bad):
+    with pytest.raises(ConfigurationError, match="model.lora: rank="):
+        Lora(**bad)
+
+
+def test_half_the_alpha_moves_a_model_half_as_far(made):
+    moved = []
+    for alpha in (0.5, 0.25):
+        module = read(Transformers(made["bert"], length=8), Train.LORA).reading.architecture.build(
+            (8,), 2
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            add_adapters(module, Lora(rank=2, alpha=alpha))
+        layer = module.backbone.model.encoder.layer[0].attention.self.query
+        rows = torch.ones(1, layer.in_features)
+        before = layer(rows)
+        with torch.no_grad():
+            layer.lora_B["default"].weight.fill_(0.1)
+        moved.append(layer(rows) - before)
+    torch.testing.assert_close(moved[0], 2 * moved[1])
