@@ -257,7 +257,7 @@ def test_odd_options_are_refused(options):
 
 @pytest.mark.parametrize("bad", [{"rank": 0}, {"alpha": 0}, {"alpha": float("inf")}])
 def test_adapters_of_no_size_are_refused(bad):
-    with pytest.raises(ConfigurationError, match="model.lora: rank="):
+    with pytest.raises(ConfigurationError, match=r"model\.lora: rank="):
         Lora(**bad)
 
 
