@@ -1,6 +1,5 @@
 """The card that goes with an exported model: README.md, as people and hubs read it."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import jinja2
@@ -17,14 +16,12 @@ from tacit.runs.guarantee import (
     NO_GUARANTEE,
     SIMULATED_NOISE,
     TEST_DATA,
-    Statement,
     format_epsilon,
-    guarantee_in_words,
+    guarantees_in_words,
 )
 from tacit.runs.many import LISTED as MANY
 from tacit.runs.many import over_sites, rows_of, spending_left_out, spending_rows, took_part
 from tacit.runs.page import format_figure, metric_title
-from tacit.runs.results import Results
 from tacit.runs.summary import (
     learns_nothing,
     out_of_scope_in_words,
@@ -82,7 +79,7 @@ def render(run: RunModel, whole: Whole, onnx: Onnx | None) -> str:
         everywhere=ALL,
         useless=useless_in_words(results),
         out_of_scope=out_of_scope_in_words(results),
-        words=_guarantees(results),
+        words=guarantees_in_words(results),
         spending_rows=spending_rows,
         spending_left_out=spending_left_out,
         no_guarantee=NO_GUARANTEE,
@@ -169,21 +166,6 @@ def _sizes(run: RunModel) -> dict[str, int]:
     """Return the declared size of each site of the run, where they are known; not of others."""
     sites = run.results.evaluation.sites
     return {s: n for s, n in run.domain.declared_sizes.items() if not sites or s in sites}
-
-
-def _guarantees(results: Results) -> Sequence[tuple[Statement, ...]]:
-    if results.privacy is None:
-        return []
-    return [
-        guarantee_in_words(
-            guarantee,
-            results.privacy,
-            results.domain,
-            simulation=results.simulation,
-            summed=results.secure_sum is not None,
-        )
-        for guarantee in results.privacy.guarantees
-    ]
 
 
 def _cell(value: object) -> str:

@@ -17,6 +17,7 @@ from tacit.runs.results import (
     Mechanism,
     Privacy,
     ReportedAccountant,
+    Results,
     Sampling,
 )
 
@@ -43,6 +44,22 @@ class Statement:
     about: str
     text: str
     points: tuple[str, ...] = ()
+
+
+def guarantees_in_words(results: Results) -> list[tuple[Statement, ...]]:
+    """Say every guarantee of a run whole; there is none without privacy."""
+    if results.privacy is None:
+        return []
+    return [
+        guarantee_in_words(
+            guarantee,
+            results.privacy,
+            results.domain,
+            simulation=results.simulation,
+            summed=results.secure_sum is not None,
+        )
+        for guarantee in results.privacy.guarantees
+    ]
 
 
 def guarantee_in_words(

@@ -20,7 +20,7 @@ from tacit.runs.guarantee import (
     SIMULATED_NOISE,
     TEST_DATA,
     format_epsilon,
-    guarantee_in_words,
+    guarantees_in_words,
 )
 from tacit.runs.many import LISTED as MANY
 from tacit.runs.many import (
@@ -76,7 +76,6 @@ def render(
     results: Results, history: tuple[Round, ...], config: str, audit: Audit | None = None
 ) -> str:
     """Return the report as HTML, with a chapter on the audit where there was one."""
-    guarantees = results.privacy.guarantees if results.privacy else ()
     unmeasured = why_unmeasured(results)
     return template("report.html.j2").render(
         results=results,
@@ -100,17 +99,7 @@ def render(
         nothing=learns_nothing(results),
         useless=useless_in_words(results),
         out_of_scope=out_of_scope_in_words(results),
-        words=[
-            guarantee_in_words(
-                guarantee,
-                results.privacy,
-                results.domain,
-                simulation=results.simulation,
-                summed=results.secure_sum is not None,
-            )
-            for guarantee in guarantees
-            if results.privacy is not None
-        ],
+        words=guarantees_in_words(results),
         audit=audit,
         attacked=audit_figures(audit),
         seen=what_the_coordinator_sees(results),
