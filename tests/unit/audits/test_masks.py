@@ -120,3 +120,27 @@ def test_masks_that_are_left_out_are_found(tmp_path, monkeypatch, share):
     found = made(tmp_path / "run")
     assert found.contradicted
     assert found.figures["bare"] == 4
+
+
+def test_what_is_bare_in_a_part_of_each_shows_together():
+    """Of 48 numbers a half is bare: no letter by itself is unlikely enough, six are."""
+    random = np.random.default_rng(5)
+
+    def letters(bare):
+        for _ in range(6):
+            numbers = random.integers(0, 2**32, 48, np.uint32)
+            numbers[:bare] = random.integers(0, 2**30, bare, np.uint32)
+            yield sent(chance_of_masks(numbers))
+
+    found = masks([*letters(24)])
+    assert found.contradicted
+    assert found.figures["bare"] == 0
+    assert "together" in found.said
+    assert not masks([*letters(0)]).contradicted
+
+
+def test_honest_letters_together_are_as_likely_as_they_say():
+    random = np.random.default_rng(6)
+    found = [masks([sent(chance) for chance in random.random(6)]) for _ in range(2000)]
+    share = np.mean([each.figures["chance_together"] < 0.1 for each in found])
+    assert abs(share - 0.1) < 4 * math.sqrt(0.1 * 0.9 / len(found))
