@@ -19,6 +19,9 @@ from tacit.errors import ExitCode
 SITES = ("county", "referral")
 WORDS = ("domain=hospitals", "engine=loop", "compare=false", "training.rounds=4")
 
+# test_secure_deployed is the quick one: four sites, and the weights of their simulation.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def deployed(tmp_path):
@@ -77,7 +80,6 @@ def test_a_deployed_run_ends_with_the_weights_of_its_simulation(deployed, simula
         assert rows_of(run, site)[1]["plan"]["predictable"] is True
 
 
-@pytest.mark.slow
 def test_with_the_systems_noise_no_two_runs_are_alike_and_the_ledger_counts(deployed, simulated):
     run = deployed()
     run.start_server(*WORDS)
@@ -92,7 +94,6 @@ def test_with_the_systems_noise_no_two_runs_are_alike_and_the_ledger_counts(depl
     assert all(0.9 < site["epsilon"] <= 1 for site in spent.values())
 
 
-@pytest.mark.slow
 def test_a_site_and_the_coordinator_are_killed_and_the_run_ends_with_the_same_weights(
     deployed, simulated
 ):
@@ -111,7 +112,6 @@ def test_a_site_and_the_coordinator_are_killed_and_the_run_ends_with_the_same_we
     assert results(run.run_dir)["weights_sha256"] == simulated
 
 
-@pytest.mark.slow
 def test_a_site_that_spends_less_gets_more_noise_and_one_that_refuses_is_left_out(deployed):
     run = deployed((*SITES, "screening"))
     run.edit("county", limits={"epsilon_per_run": 0.5})
@@ -129,7 +129,6 @@ def test_a_site_that_spends_less_gets_more_noise_and_one_that_refuses_is_left_ou
     assert kinds(run, "screening") == ["opened"]
 
 
-@pytest.mark.slow
 def test_sigterm_ends_both_within_seconds_and_the_same_command_goes_on(deployed, simulated):
     run = deployed(test_data=True, noise_seed=0)
     run.start_server(*WORDS)
@@ -150,7 +149,6 @@ def test_sigterm_ends_both_within_seconds_and_the_same_command_goes_on(deployed,
     assert results(run.run_dir)["weights_sha256"] == simulated
 
 
-@pytest.mark.slow
 def test_a_run_that_is_called_off_frees_what_sites_kept_for_it(deployed):
     run = deployed()
     run.start_server(*WORDS, "training.rounds=200")

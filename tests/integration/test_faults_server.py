@@ -72,6 +72,7 @@ def finish(running, simulated):
         assert ledger_of(running, site).rows[-1]["kind"] == "closed/1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
 def test_a_coordinator_that_is_killed_loses_no_more_than_a_round(running, point):
     killed_at(running, point)

@@ -80,7 +80,7 @@ def found_in(folder, secrets):
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ended(tmp_path_factory):
     """The folder of a run that ended, and what no file of it may hold."""
     folder, seen = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("seen")

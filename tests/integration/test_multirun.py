@@ -37,6 +37,7 @@ def test_a_sweep_over_epsilon(data_root: Path, command, tmp_path: Path):
     assert (folder / "sweep.html").read_text().count("<svg") == 1
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_does_not_stop_the_others(command, tmp_path: Path):
     root = write_heart_files(tmp_path / "heart")
     folder = tmp_path / "sweep"

@@ -155,6 +155,7 @@ def small_disk(tmp_path):
         holder.communicate("\n")
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_is_refused_at_once(small_disk, tmp_path):
     seen, enter = small_disk("2m")
     code, said = end(start(words(tmp_path / "run", ROUNDS), "/", enter))
