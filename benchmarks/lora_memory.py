@@ -38,13 +38,11 @@ class Way:
 
     title: str
     microbatch: int | None
-    checkpointing: bool = False
 
 
 WAYS: Final = (
     Way("all at once", None),
     Way("microbatches of 8", 8),
-    Way("microbatches of 8, checkpointing", 8, checkpointing=True),
     Way("microbatches of 1", 1),
 )
 
@@ -56,8 +54,6 @@ def measured(way: Way) -> tuple[float, float, int]:
     torch.set_num_threads(2)
     config = BertConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     bert: Any = BertModel(config, add_pooling_layer=False)
-    if way.checkpointing:
-        bert.gradient_checkpointing_enable({"use_reentrant": False})
     model = BackboneModel(
         TextBackbone(bert, Pooling.MEAN, True, LENGTH), config.hidden_size, CLASSES, Head()
     )

@@ -28,8 +28,9 @@ def declared_persons(domain: Domain) -> dict[str, int]:
     declared: Mapping[str, int] | None = getattr(domain, "declared_persons", None)
     if declared is None:
         raise ConfigurationError(
-            f"privacy.unit=person: {domain.card.name} declares no persons (declared_persons), by "
-            f"which rates and divisors would go: {_INSTEAD}"
+            f"privacy.unit=person: {domain.card.name} declares no persons (declared_persons; in a "
+            "schema file sites.declared_persons), by which rates and divisors would go: state a "
+            f"public number for each site, or {_INSTEAD}"
         )
     if missing := sorted(domain.declared_sizes.keys() - declared.keys()):
         raise ConfigurationError(

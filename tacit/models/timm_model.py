@@ -93,8 +93,6 @@ class Timm:
     head_bias
         Whether the head has a bias. Without one it has more of a clipped gradient, which is worth
         more than what a bias says where classes are about equally common.
-    checkpointing
-        Whether activations are computed again in the backward pass, to save memory.
     """
 
     name = "timm"
@@ -106,14 +104,12 @@ class Timm:
         revision: str | None = None,
         unit: bool = True,
         head_bias: bool = True,
-        checkpointing: bool = False,
     ) -> None:
         self._pretrained = pretrained
         self._sha256 = sha256
         self._revision = revision
         self._unit = unit
         self._head = Head(head_bias)
-        self._checkpointing = checkpointing
 
     def reading(
         self, inputs: tuple[int, ...], card: Card, train: Train, device: torch.device
@@ -133,8 +129,6 @@ class Timm:
             )
         files = self._files()
         model, data = _loaded(files, self._pretrained)
-        if self._checkpointing:
-            model.set_grad_checkpointing(True)
         still(model)
         fix_batch_norms(model)
         channels, height, width = data["input_size"]

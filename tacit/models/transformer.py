@@ -57,8 +57,6 @@ class Transformers:
     head_bias
         Whether the head has a bias. Without one it has more of a clipped gradient, which is worth
         more than what a bias says where classes are about equally common.
-    checkpointing
-        Whether activations are computed again in the backward pass, to save memory.
     """
 
     name = "transformers"
@@ -74,7 +72,6 @@ class Transformers:
         head: str = "zeros",
         head_scale: float = 5.0,
         head_bias: bool = True,
-        checkpointing: bool = False,
     ) -> None:
         if pooling not in [*Pooling]:
             raise ConfigurationError(
@@ -93,7 +90,6 @@ class Transformers:
         self._names = head == "names"
         self._head_scale = float(head_scale)
         self._head_bias = head_bias
-        self._checkpointing = checkpointing
 
     def reading(
         self, inputs: tuple[int, ...], card: Card, train: Train, device: torch.device
@@ -108,8 +104,6 @@ class Transformers:
         needs_library()
         files = model_files(self._pretrained, self._sha256, self._revision)
         model = load_model(files, self._pretrained)
-        if self._checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
         if "add_pooling_layer" in inspect.signature(type(model).__init__).parameters:
             model.pooler = None  # its output is not used here, and what trains would be noised
         learn_padding(model)
@@ -123,7 +117,7 @@ class Transformers:
             if not card.texts:
                 raise self._unfit(f"takes texts, and examples of {card.name} are {list(inputs)}")
             self._check_length(model)
-            prepare = Tokens(load_tokenizer(files), self._length)
+            prepare = Tokens(load_tokenizer(files, model), self._length)
             backbone = TextBackbone(model, self._pooling, self._unit, self._length)
             lengths = token_counts
         elif card.texts:
@@ -188,7 +182,7 @@ class Transformers:
         self._check_length(model)
         return MaskedTokens(
             model,
-            load_tokenizer(files),
+            load_tokenizer(files, model),
             bytes_to_texts(pool),
             self._length,
             self._pretrained,

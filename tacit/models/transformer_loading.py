@@ -83,20 +83,28 @@ def load_model(
         ) from error
 
 
-def load_tokenizer(files: ModelFiles) -> Any:
+def load_tokenizer(files: ModelFiles, model: Any) -> Any:
     """Load a model's tokenizer.
 
     Raises
     ------
     ModelError
-        It has none that transformers can load.
+        It has none that transformers can load, or one that knows few of the model's tokens:
+        transformers makes an empty one, to which all words are alike, where there is none.
     """
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{files.folder}: has no tokenizer that transformers can load: "
             f"{str(error).splitlines()[0]}"
         ) from error
+    known, wanted = len(tokenizer), int(model.get_input_embeddings().num_embeddings)
+    if 2 * known < wanted:
+        raise ModelError(
+            f"{files.folder}: its tokenizer knows {known} tokens, and the model {wanted}: is a "
+            "file of it missing (tokenizer.json, vocab.txt)?"
+        )
+    return tokenizer

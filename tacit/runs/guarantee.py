@@ -303,7 +303,9 @@ def _not_protected(domain: DomainSummary, word: str, *, simulation: bool) -> tup
         "How long the computation took and how much memory it used.",
     ]
     if domain.public_pool is not None:
-        items.append("The public pool: it is public by assumption and trained on without noise.")
+        items.append(
+            "The public pool: it is public by assumption, and what learns from it adds no noise."
+        )
     if simulation:
         items.append(
             "The held-out measurements in this report (simulation only): they were taken without "

@@ -80,9 +80,9 @@ def out_of_scope_in_words(results: Results) -> str | None:
     if measured is None:
         return None
     return (
-        f"Of {measured.records:,} examples that are of no class, confidence tells "
-        f"{100 * measured.auroc:.1f} % from one that is (area under the ROC curve); where 95 % of "
-        f"those in scope pass, {100 * measured.accepted_at_95:.1f} % of them do too."
+        f"{measured.records:,} examples are of no class: one of them has less confidence than one "
+        f"in scope with a chance of {100 * measured.auroc:.1f} % (area under the ROC curve); where "
+        f"95 % of those in scope pass, {100 * measured.accepted_at_95:.1f} % of them do too."
     )
 
 

@@ -78,7 +78,10 @@ def test_noise_in_shares_hides_persons_too(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("domain=hospitals",), "hospitals declares no persons (declared_persons)"),
+        (
+            ("domain=hospitals",),
+            "hospitals declares no persons (declared_persons; in a",
+        ),
         (("domain.sites=vehicles",), "fleets declares no persons"),
         (("privacy.delta=0.18",), "larger than one over domain.declared_persons.care (6)"),
         (("privacy=shared_noise", "privacy.delta=0.18"), "domain.declared_persons.care (6)"),

@@ -60,11 +60,12 @@ class Answers:
 
     @property
     def prior(self) -> tuple[float, ...] | None:
-        """How common each class is by public knowledge, where the schema says it."""
-        given = self.target.prior if isinstance(self.target, ClassesTarget) else None
+        """How common each class or label is by public knowledge, where the schema says it."""
+        given = None if isinstance(self.target, NumberTarget) else self.target.prior
         if given is None:
             return None
-        total = sum(given.values())
+        # Of classes they are shares of a whole, but for rounding.
+        total = 1.0 if isinstance(self.target, LabelsTarget) else sum(given.values())
         return tuple(given[name] / total for name in self.classes)
 
     def read(self, rows: Rows, say: Say) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Rows of a file as examples: whose they are, at which site, and which are held out."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -158,12 +158,38 @@ def _coins(keys: list[tuple[str | bytes, ...]], spec: HeldOutSpec) -> Booleans:
     return found
 
 
+def check_apart_over_files(held: Mapping[str, Held], say: Say) -> None:
+    """Refuse persons who are held out in one file and learnt from in another."""
+    learnt = {
+        person: file
+        for file, one in held.items()
+        if one.persons is not None
+        for person in one.persons[~one.test]
+    }
+    for file, one in held.items():
+        if one.persons is None:
+            continue
+        both = [p for p in sorted(set(one.persons[one.test])) if learnt.get(p, file) != file]
+        for person in both[:NAMED]:
+            say(
+                f"{file}: {person!r} has rows that are held out, and rows to learn from in "
+                f"{learnt[person]}: a person's rows are all held out or none"
+            )
+
+
 def _check_named(rows: Rows, column: str, persons: Texts, say: Say) -> None:
-    """Refuse rows that name nobody."""
-    for row in np.flatnonzero(persons == "")[:NAMED].tolist():
+    """Refuse rows that name nobody, or somebody in a way that another row may not."""
+    named = pd.Series(persons, dtype=object).astype(str)
+    for row in np.flatnonzero(named == "")[:NAMED].tolist():
         say(
             f"{rows.source}: {place(rows.table.index[row])}, column {column!r}: value '' names no "
             "person: write whose row it is, or take it out"
+        )
+    for row in np.flatnonzero(named != named.str.strip())[:NAMED].tolist():
+        say(
+            f"{rows.source}: {place(rows.table.index[row])}, column {column!r}: value "
+            f"{persons[row]!r} has blanks at an end, and would be another person than without: "
+            "take them out"
         )
 
 

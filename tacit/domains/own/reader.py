@@ -8,7 +8,7 @@ import torch
 from tacit.domains.domain import Card, SiteData
 from tacit.domains.own.answers import Answers
 from tacit.domains.own.content import content_of
-from tacit.domains.own.held import Held, check_columns, hold
+from tacit.domains.own.held import Held, check_apart_over_files, check_columns, hold
 from tacit.domains.own.opening import Opener, opened
 from tacit.domains.own.schema_file import Kind, SchemaFile
 from tacit.domains.schema import Say, stop
@@ -83,14 +83,16 @@ class Reader:
         files: dict[str, list[str]] = {}
         for site in names:
             files.setdefault(self.schema.file_of(site), []).append(site)
-        found = {}
+        found, by_file = {}, {}
         for file, own in files.items():
             try:
-                held = self.whole(file, say)
+                held = by_file[file] = self.whole(file, say)
             except DataError as error:
                 say(str(error))
                 continue
             found.update({site: held.of(site) for site in own})
+        if self.schema.test.column is not None:
+            check_apart_over_files(by_file, say)
         return found
 
     def public_pool(self, say: Say = stop) -> torch.Tensor | None:

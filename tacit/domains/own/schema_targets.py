@@ -1,7 +1,7 @@
 """What is to be told of a row, as a schema file says it: the group of keys ``target``."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -52,12 +52,7 @@ class ClassesTarget:
             raise ValueError(
                 f"metric=auc is for two classes, and there are {len(self.classes)}: use accuracy"
             )
-        if self.prior is None:
-            return
-        if self.prior.keys() != self.classes.keys():
-            raise ValueError(f"prior: must have a number for each of {', '.join(self.classes)}")
-        if not math.isclose(total := math.fsum(self.prior.values()), 1.0, abs_tol=1e-3):
-            raise ValueError(f"prior: adds up to {total:g}; the shares of all classes are 1")
+        _check_prior(self.prior, self.classes, whole=True)
 
 
 @with_config(STRICT)
@@ -71,16 +66,18 @@ class OrdinalTarget:
         Says that it is this.
     classes
         As of `ClassesTarget`, from lowest to highest.
-    column
+    column, prior
         As of `ClassesTarget`.
     """
 
     task: Literal["ordinal"]
     classes: Classes
     column: Text | None = None
+    prior: Mapping[str, Share] | None = None
 
     def __post_init__(self) -> None:
         _check_classes(self.classes)
+        _check_prior(self.prior, self.classes, whole=True)
 
 
 @with_config(STRICT)
@@ -96,16 +93,20 @@ class LabelsTarget:
         For each label, its column; or a list of columns.
     codes
         What stands for no and for yes.
+    prior
+        How common each label is by public knowledge, never by a count of anybody's rows.
     """
 
     task: Literal["labels"]
     labels: Labels
     codes: tuple[Code, Code] = (0.0, 1.0)
+    prior: Mapping[str, Share] | None = None
 
     def __post_init__(self) -> None:
         if not self.labels:
             raise ValueError("labels: there are none")
         check_codes(self.codes)
+        _check_prior(self.prior, self.labels, whole=False)
 
 
 @with_config(STRICT)
@@ -129,6 +130,16 @@ class NumberTarget:
     number: Range
     column: Text
     unit: str = ""
+
+
+def _check_prior(prior: Mapping[str, float] | None, names: Collection[str], *, whole: bool) -> None:
+    """Refuse shares of other names, or those of a whole that do not add up to it."""
+    if prior is None:
+        return
+    if prior.keys() != set(names):
+        raise ValueError(f"prior: must have a number for each of {', '.join(names)}")
+    if whole and not math.isclose(total := math.fsum(prior.values()), 1.0, abs_tol=1e-3):
+        raise ValueError(f"prior: adds up to {total:g}; the shares of all classes are 1")
 
 
 AnyTarget = ClassesTarget | OrdinalTarget | LabelsTarget | NumberTarget

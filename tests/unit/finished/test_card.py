@@ -55,9 +55,7 @@ def test_figures_stand_beside_what_learns_nothing(run, whole):
     assert "no better than the majority class" in card
     assert "names one of its classes whatever it is given" in card
     measured = replace(RESULTS, out_of_scope=OutOfScope(100, 0.9, 0.3))
-    assert "Of 100 examples that are of no class" in render(
-        with_results(run, measured), whole, None
-    )
+    assert "100 examples are of no class" in render(with_results(run, measured), whole, None)
 
 
 def test_the_front_is_yaml_that_hubs_read(run, whole):
@@ -155,3 +153,13 @@ def test_the_code_of_a_card_is_the_runs_model(run, whole):
     rows = torch.rand(3, 30)
     with torch.no_grad():
         assert torch.equal(whole.module(rows), run.module(rows))
+
+
+def test_a_public_pool_is_named_where_it_was_learnt_from(run, whole):
+    pooled = replace(RESULTS, domain=replace(RESULTS.domain, public_pool="a pool of rows"))
+    learnt = replace(
+        pooled, model=replace(RESULTS.model, pretraining="masked modelling on a pool of rows")
+    )
+    said = "Before that it learned from a public pool: a pool of rows."
+    assert said not in render(with_results(run, pooled), whole, None)
+    assert said in render(with_results(run, learnt), whole, None)

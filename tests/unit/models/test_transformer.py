@@ -1,5 +1,6 @@
 """Models of transformers as backbones: read once or trained, and what does not fit is refused."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -253,6 +254,16 @@ def test_what_is_nowhere_is_said(monkeypatch):
 def test_odd_options_are_refused(options):
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         Transformers("anything", **options)
+
+
+def test_a_tokenizer_that_knows_few_of_the_models_tokens_is_refused(made, tmp_path):
+    """transformers makes an empty one where there is none, and all words are then alike."""
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(f"{made['bert']}/{name}", folder)
+    with pytest.raises(ModelError, match=r"its tokenizer knows \d+ tokens, and the model 20"):
+        read(Transformers(str(folder), length=8))
 
 
 @pytest.mark.parametrize("bad", [{"rank": 0}, {"alpha": 0}, {"alpha": float("inf")}])

@@ -303,5 +303,5 @@ def test_where_the_model_is_useless_is_said():
 
 def test_what_is_out_of_scope_is_said():
     page = report(replace(RESULTS, out_of_scope=OutOfScope(1000, 0.912, 0.305)))
-    assert "Of 1,000 examples that are of no class, confidence tells 91.2 %" in page.words
+    assert "1,000 examples are of no class: one of them has less confidence than" in page.words
     assert "30.5 % of them do too" in page.words

@@ -52,6 +52,16 @@ def test_it_says_what_is_public(tmp_path):
         ("[well, ill]", "[well]", "target: classes: there must be at least two, not 1"),
         ("[well, ill]}", "[well, ill], prior: {well: 0.5, il: 0.5}}", "prior: must have a number"),
         ("[well, ill]}", "[well, ill], prior: {well: 0.5, ill: 0.4}}", "prior: adds up to 0.9"),
+        (
+            "task: classes, classes: [well, ill]",
+            "task: ordinal, classes: [well, ill], prior: {well: 0.5, ill: 0.4}",
+            "prior: adds up to 0.9",
+        ),
+        (
+            "column: outcome, task: classes, classes: [well, ill]",
+            "task: labels, labels: [a, b], prior: {a: 0.1}",
+            "prior: must have a number for each of a, b",
+        ),
         ("[well, ill]}", "[a, b, c], metric: auc}", "metric=auc is for two classes"),
         ("[well, ill]}", "[well, ill], metric: f1}", "target.metric=f1: must be 'accuracy' or"),
         ("north: 30", "North: 30", "'North' cannot be a site's name: use small letters"),

@@ -157,6 +157,34 @@ def test_a_person_on_both_sides_of_a_given_split_is_named(tmp_path):
         load(tmp_path, schema)
 
 
+def test_a_person_held_out_in_one_file_and_learnt_from_in_another_is_named(tmp_path):
+    rows = [
+        [f"p{n},50,20,{s},{site},{('ill', 'well')[n % 2]}" for n, s in own]
+        for site, own in (
+            ("north", [(1, "no"), (2, "no"), (3, "former"), (4, "former")]),
+            ("south", [(1, "former"), (5, "no"), (6, "no"), (7, "former")]),
+        )
+    ]
+    for site, own in zip(("north", "south"), rows, strict=True):
+        (tmp_path / f"{site}.csv").write_text("\n".join([HEADER, *own]) + "\n")
+    schema = SCHEMA.replace("clinics.csv", "'{site}.csv'").replace(", west: 20", "") + (
+        "person: patient\ntest: {column: smoker, value: former}\n"
+    )
+    schema = schema.replace("sites: {column: clinic, ", "sites: {")
+    (tmp_path / "clinics.yaml").write_text(schema)
+    said = []
+    Reader(read_schema(tmp_path / "clinics.yaml")).sites(["north", "south"], said.append)
+    assert [line for line in said if "'p1' has rows that are held out" in line]
+    assert len(said) == 1
+    assert "north.csv" in said[0]
+
+
+def test_a_person_with_a_blank_at_an_end_would_be_another_one(tmp_path):
+    rows = [*lines(6), "p0 ,50,20,no,north,ill"]
+    with pytest.raises(DataError, match="row 8, column 'patient': value 'p0 ' has blanks at an en"):
+        load(tmp_path, SCHEMA + "person: patient\n", rows)
+
+
 def test_a_row_that_names_nobody_is_refused(tmp_path):
     rows = [*lines(6), ",50,20,no,north,ill"]
     with pytest.raises(DataError, match="row 8, column 'patient': value '' names no person"):
