@@ -89,7 +89,14 @@ def init(
     with path.open("x", encoding="utf-8") as opened:
         opened.write(content)
     left = content.count("???") - content.partition("\n\n")[0].count("???")
-    print(f"{path}: " + (f"{left} places are still ???" if left else "nothing is left open"))
+    print(
+        f"{path}: "
+        + (
+            f"{left} {'places are' if left > 1 else 'place is'} still ???"
+            if left
+            else "nothing is left open"
+        )
+    )
     print(f"then: tacit-domain check {path}")
 
 

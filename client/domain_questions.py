@@ -93,11 +93,12 @@ def _target() -> Said:
     if task in ("classes", "ordinal"):
         order = ", from lowest to highest" if task == "ordinal" else ""
         names = _answer(f"  all classes as they stand in the file{order}", _list)
-        return {"task": task} if names is None else {"task": task, "classes": names}
+        return {"task": task, "classes": names}
     if task == "number":
-        valid = _answer("  lowest and highest that can be right", _range)
-        return {"task": task} if valid is None else {"task": task, "number": valid}
-    return {"task": task} if task else {}
+        return {"task": task, "number": _answer("  lowest and highest that can be right", _range)}
+    if task == "labels":
+        return {"task": task, "labels": _answer("  the columns of labels, with commas", _names)}
+    return {}
 
 
 def _answer(question: str, read: Callable[[str], T], default: T | None = None) -> T | None:
@@ -136,6 +137,13 @@ def _range(text: str) -> list[float | int]:
     if len(found) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1]:
         raise ValueError(f"{text!r} must be two numbers, the lower first")
     return numbers
+
+
+def _names(text: str) -> list[str]:
+    words = [part.strip() for part in text.split(",")]
+    if "" in words or len(set(words)) < len(words):
+        raise ValueError(f"{text!r} must be names, each once, with commas between them")
+    return words
 
 
 def _list(text: str) -> list[str | int | float]:

@@ -71,10 +71,15 @@ def add_adapters(model: nn.Module, lora: Lora) -> Sequence[str]:
         if isinstance(layer, nn.Linear) and not name.startswith(_NOT)
     ]
     chosen = [name for name in linear if re.search(lora.targets or "", name)]
+    if not linear:
+        raise ModelError(
+            "model.train=lora: the model has no linear layer below its head to stand beside: use "
+            "model.train=head"
+        )
     if not chosen:
         raise ModelError(
             f"model.lora.targets={lora.targets}: the model's linear layers below its head are "
-            f"{', '.join(linear[:4]) or 'none'}: choose some of them, or model.train=head"
+            f"{', '.join(linear[:4])}: choose some of them, or model.train=head"
         )
     config = LoraConfig(
         r=lora.rank,

@@ -148,7 +148,7 @@ class Timm:
     def _files(self) -> ModelFiles:
         named = self._pretrained
         # On the hub timm's own models are in its folder.
-        known = "/" in named or "." not in named
+        known = "/" in named or "." not in named or Path(named).exists()
         return model_files(named if known else f"timm/{named}", self._sha256, self._revision)
 
 

@@ -143,7 +143,7 @@ def _target(wishes: Wishes, *, folder: bool) -> list[str]:
     answers = dict(wishes.answers)
     task = answers.pop("task", None)
     lines = ["target:"]
-    if not folder:
+    if not folder and task != "labels":  # each label has a column of its own
         lines.append(f"  column: {_yaml(wishes.target)}")
     lines.append(f"  task: {_yaml(task)}   # classes, ordinal, labels or number")
     lines += [f"  {key}: {_yaml(value)}" for key, value in answers.items()]

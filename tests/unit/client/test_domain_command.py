@@ -225,6 +225,30 @@ def test_a_terminal_is_asked_until_answers_can_be_read(ward):
     assert found.target.classes == {"well": ("well",), "ill": ("ill",)}
 
 
+@pytest.mark.parametrize(
+    ("answers", "key"), [(["classes", "?"], "classes"), (["labels", "?"], "labels")]
+)
+def test_what_a_task_needs_is_left_open_too(ward, answers, key):
+    asked = CliRunner().invoke(
+        domain_command.app,
+        ["init", str(ward / "ward.csv"), "--ask"],
+        input="\n".join([*ANSWERS[:12], *answers, "north", "north=30"]),
+    )
+    assert asked.exit_code == 0, asked.output
+    assert f"  {key}: ???" in (ward / "ward.yaml").read_text()
+    assert "1 place is still ???" in asked.output
+
+
+def test_columns_of_labels_are_asked_for(ward):
+    answers = [*ANSWERS[:12], "labels", "smoker,", "smoker, outcome", "north", "north=30"]
+    CliRunner().invoke(
+        domain_command.app, ["init", str(ward / "ward.csv"), "--ask"], input="\n".join(answers)
+    )
+    text = (ward / "ward.yaml").read_text()
+    assert "  labels: [smoker, outcome]" in text
+    assert "  column: outcome" not in text.partition("target:")[2].partition("features:")[0]
+
+
 def test_a_question_mark_leaves_an_answer_open(ward):
     answers = ["n", "?", "?", "", "", "t", "?", "?"]
     CliRunner().invoke(
