@@ -96,8 +96,16 @@ def over_sites(results: Results) -> str | None:
             "records: what is said of all together holds for each."
         )
     known = spread(found.value(site) for site in found.sites)
-    if len(found.sites) <= LISTED or known is None:
+    if known is None:
         return None
+    if len(found.sites) <= LISTED:
+        if len(found.sites) < 2 or differ(found):
+            return None
+        return (
+            f"All {len(found.sites)} sites have the same figure, {format_figure(known.most)}. "
+            "Sites that share test rows, as those of one official test set, cannot be told apart: "
+            "a model that is of no use at one of them would not be seen."
+        )
     if not differ(found):
         return f"At each of {len(found.sites):,} sites it is the same: {format_figure(known.most)}."
     return (

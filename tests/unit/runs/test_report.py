@@ -305,3 +305,11 @@ def test_what_is_out_of_scope_is_said():
     page = report(replace(RESULTS, out_of_scope=OutOfScope(1000, 0.912, 0.305)))
     assert "1,000 examples are of no class: one of them has less confidence than" in page.words
     assert "30.5 % of them do too" in page.words
+
+
+def test_sites_that_cannot_be_told_apart_are_said_to_be_so():
+    said = "All 4 sites have the same figure, 0.8"
+    alike = report(replace(RESULTS, evaluation=accuracies(0.8, 0.8, 0.8, 0.8)))
+    assert said in alike.words
+    check(alike)
+    assert "have the same figure" not in report().words
