@@ -60,7 +60,7 @@ def test_the_encoder_is_pretrained_as_a_run_does_it():
     asked = {**config["pretraining"], "steps": 1}
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "pretrain", lambda *given: seen.append(given[3]))
+        patch.setattr(search, "pretrain", lambda objective, settings, seed: seen.append(settings))
         model = search.pretrained(public(), Encoder(1, 16), 0)
     assert {key: getattr(seen[0], key) for key in asked} == asked
     channels = config["architecture"]["channels"]

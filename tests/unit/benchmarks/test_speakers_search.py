@@ -78,6 +78,7 @@ def test_takes_are_cut_in_their_order_and_test_recordings_never_read(monkeypatch
 
     monkeypatch.setattr(search, "Homes", Marked)
     monkeypatch.setattr(search.Vision, "build", lambda self, *given: Plain())
+    monkeypatch.setattr(search, "MaskedFeatures", lambda *given: None)
     monkeypatch.setattr(search, "pretrain", lambda *given: None)
     home = embedded(Path("x"), 5, Encoder(1, 8))["theo"]
     assert home.train.features[:, 0].tolist() == list(range(50))
