@@ -55,6 +55,10 @@ def test_from_a_file_to_a_finished_private_run(clinics, command):
     by_majority = results["evaluation"]["mean_of_sites"]
     assert by_majority > 0.6
 
+    persons = [*shlex.split(run)[1:-1], "privacy.unit=person", "run.dir=persons"]
+    ended = command(*persons, *QUICK)
+    assert ended.code == 0, ended.err
+
     (text,) = [text for kind, text in BLOCKS if kind == "yaml" and "defaults: [table]" in text]
     Path("own/domain").mkdir(parents=True)
     Path("own/domain/clinics.yaml").write_text(text)
@@ -80,7 +84,7 @@ def test_every_schema_file_of_the_page_can_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("north: 150", "nort: 150", ("row 2, column 'clinic': value 'north'", "declared_sizes")),
+        ("{north: ", "{nort: ", ("row 2, column 'clinic': value 'north'", "declared_sizes")),
         ("[18, 110]", "[30, 80]", ("clinics.csv: row 2, column 'age': value '86'", "features.age")),
         ("features:", "feature:", ("feature: there is no such key", "'features'")),
     ],
