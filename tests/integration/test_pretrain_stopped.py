@@ -36,7 +36,7 @@ def sha256(out):
     return json.loads(out.with_suffix(".json").read_text())["sha256"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def whole(tmp_path_factory):
     """Hash of the weights of a pretraining that was never stopped."""
     out = tmp_path_factory.mktemp("whole") / "m.safetensors"
@@ -157,7 +157,7 @@ def threads():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def left(tmp_path_factory):
     """A folder with the checkpoint of a pretraining that was stopped."""
     folder = tmp_path_factory.mktemp("left")
