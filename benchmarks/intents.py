@@ -258,19 +258,23 @@ def grid(biases: Sequence[bool], scales: Sequence[float]) -> Iterator[Point]:
             yield Point(bias, scale, None, rounds, 400)
 
 
-def accuracy(point: Point, seed: int) -> float:
-    """Make the run of a point and return its accuracy on all sentences together."""
-    config = composed(point.words(seed))
-    config["domain"] = {
-        "name": "support",
-        "_target_": "benchmarks.intents.MadeUpDesks",
-        "seed": seed,
-    }
+def accuracy(words: Sequence[str], domain: Mapping[str, object]) -> float:
+    """Make a run at some support desks and return its accuracy on all sentences together.
+
+    Parameters
+    ----------
+    words
+        What a person would type.
+    domain
+        Which desks, in place of the domain that the words name: a class and its arguments.
+    """
+    config = composed(list(words))
+    config["domain"] = {"name": "support", **domain}
     with tempfile.TemporaryDirectory() as folder, LiveProgress(Console(quiet=True)) as quiet:
         config["run"] = {"dir": f"{folder}/run", "resume": None}
         results, _ = simulate(read_settings(config), config, quiet)
     if results.evaluation.pooled is None:
-        raise RuntimeError(f"{point}: the run has no accuracy")
+        raise RuntimeError(f"{' '.join(words)}: the run has no accuracy")
     return results.evaluation.pooled
 
 
@@ -286,7 +290,8 @@ def main() -> None:
     for task in range(asked.tasks):
         with keeping():
             for point in grid([each == "yes" for each in asked.bias], asked.scales):
-                found.setdefault(point, []).append(accuracy(point, task))
+                desks = {"_target_": "benchmarks.intents.MadeUpDesks", "seed": task}
+                found.setdefault(point, []).append(accuracy(point.words(task), desks))
                 console.print(f"task {task}  {point}  {found[point][-1]:.4f}")
     figures: dict[str, float] = {}
     for epsilon in (8.0, 3.0, None):

@@ -7,21 +7,17 @@ domain.root is. About half an hour on one core.
 """
 
 import argparse
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.accuracy import interval
+from benchmarks.intents import accuracy
 from benchmarks.report import print_json
-from commands.compose import composed
 from simulations.kept import keeping
-from simulations.progress import LiveProgress
-from simulations.simulate import simulate
-from tacit.configuration import read_settings
 
 DESKS: Final = ("banking", "work")
 ROUNDS: Final = 20
@@ -55,24 +51,12 @@ HEADS: Final = tuple(Way("head", rate) for rate in (100.0, 200.0, 400.0))
 LORAS: Final = tuple(Way("lora", 200.0, alpha) for alpha in (0.1, 0.5))
 
 
-def accuracy(way: Way, domain: Mapping[str, object], seed: int) -> float:
-    """Make a run and return its accuracy on both desks' test sentences together."""
-    config: dict[str, Any] = composed(way.words(seed))
-    config["domain"] = {"name": "support", **domain}
-    with tempfile.TemporaryDirectory() as folder, LiveProgress(Console(quiet=True)) as quiet:
-        config["run"] = {"dir": f"{folder}/run", "resume": None}
-        results, _ = simulate(read_settings(config), config, quiet)
-    if results.evaluation.pooled is None:
-        raise RuntimeError(f"{way}: the run has no accuracy")
-    return results.evaluation.pooled
-
-
 def best(console: Console, ways: Sequence[Way]) -> Way:
     """Return the way that does best on made-up desks."""
     made_up = {"_target_": "benchmarks.intents.MadeUpDesks", "seed": 0, "desks": len(DESKS)}
     found = {}
     for way in ways:
-        found[way] = accuracy(way, made_up, 0)
+        found[way] = accuracy(way.words(0), made_up)
         console.print(f"made-up desks  {way}  {found[way]:.4f}")
     return max(found, key=found.__getitem__)
 
@@ -96,7 +80,7 @@ def main() -> None:
     with keeping():
         for ways in (HEADS, LORAS):
             way = best(console, ways)
-            found = interval([accuracy(way, real, seed) for seed in range(asked.seeds)])
+            found = interval([accuracy(way.words(seed), real) for seed in range(asked.seeds)])
             table.add_row(way.train, f"{way.rate:g}", f"{way.alpha:g}", str(found))
             figures |= {way.train: found.mean, f"{way.train}/half width": found.half}
     console.print(table)
