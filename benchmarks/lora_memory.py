@@ -38,6 +38,7 @@ class Way:
 
     title: str
     microbatch: int | None
+    precision: torch.dtype = torch.float32
 
 
 WAYS: Final = (
@@ -45,10 +46,15 @@ WAYS: Final = (
     Way("microbatches of 8", 8),
     Way("microbatches of 1", 1),
 )
+ON_GPU: Final = (
+    *WAYS,
+    Way("all at once, bf16", None, torch.bfloat16),
+    Way("microbatches of 8, bf16", 8, torch.bfloat16),
+)
 
 
-def measured(way: Way) -> tuple[float, float, int]:
-    """Do one step; return the process's peak in GiB, seconds, and how many weights there are."""
+def measured(way: Way, device: torch.device) -> tuple[float, float, int]:
+    """Do a step; return the peak in GiB, seconds, and how many weights there are."""
     from transformers import BertConfig, BertModel
 
     torch.set_num_threads(2)
@@ -59,35 +65,47 @@ def measured(way: Way) -> tuple[float, float, int]:
     )
     add_adapters(model, Lora())
     choose_trainable(model, Train.LORA)
+    model.to(device)
     tokens = torch.randint(config.vocab_size, (TEXTS, LENGTH)).float()
     rows = Examples(tokens, torch.randint(CLASSES, (TEXTS,)))
-    began = time.perf_counter()
-    train_round(
-        model,
-        rows,
-        RoundPlan(1, 1.0, float(TEXTS), 0.1, 1.0, 1.0),
-        coins=Stream.seeded(0, "site", 1, "coins"),
-        noise=Stream.seeded(0, "site", 1, "noise"),
-        layers=Stream.seeded(0, "site", 1, "layers"),
-        compute=Compute(torch.device("cpu"), way.microbatch),
-    )
-    seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+    def step() -> float:
+        began = time.perf_counter()
+        train_round(
+            model,
+            rows,
+            RoundPlan(1, 1.0, float(TEXTS), 0.1, 1.0, 1.0),
+            coins=Stream.seeded(0, "site", 1, "coins"),
+            noise=Stream.seeded(0, "site", 1, "noise"),
+            layers=Stream.seeded(0, "site", 1, "layers"),
+            compute=Compute(device, way.microbatch, way.precision),
+        )
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - began
+
+    seconds = step()
+    if device.type == "cuda":
+        seconds = step()
+        peak = torch.cuda.max_memory_allocated(device) / 2**30
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return peak, seconds, sum(p.numel() for p in model.parameters())
 
 
 def main() -> None:
     """Print peak memory and time of each way."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.parse_args()
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    device = torch.device(parser.parse_args().device)
     table = Table(title=f"A private LoRA step of {TEXTS} texts of {LENGTH} tokens")
-    for heading in ("way", "peak, GiB", "seconds", "parameters"):
+    for heading in ("way", "peak, GiB", "s a step", "parameters"):
         table.add_column(heading, justify="right")
     figures = {}
-    for way in WAYS:
+    for way in ON_GPU if device.type == "cuda" else WAYS:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
-            peak, seconds, weights = alone.submit(measured, way).result()
-        table.add_row(way.title, f"{peak:.2f}", f"{seconds:.1f}", f"{weights / 1e6:.0f} M")
+            peak, seconds, weights = alone.submit(measured, way, device).result()
+        table.add_row(way.title, f"{peak:.2f}", f"{seconds:.2f}", f"{weights / 1e6:.0f} M")
         figures[f"{way.title}/gib"] = peak
         figures[f"{way.title}/seconds"] = seconds
     Console().print(table)

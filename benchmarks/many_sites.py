@@ -6,7 +6,8 @@ all sites take part in every round; its figure is CPU time per site and round, t
 rounds after the first, as history.jsonl has it: messages, ledger, training and aggregation.
 
 ``--hundred-thousand`` runs 100,000 sites instead, a cohort of 1,000 and 20 rounds, and measures the
-whole command. ``--plot FILE`` draws the costs.
+whole command. ``--device cuda`` trains on a GPU, where the time on the wall counts.
+``--plot FILE`` draws the costs.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cohort_sides import ONE_THREAD
-from benchmarks.processes import ROOT, scratch
+from benchmarks.processes import MODULES, ROOT, scratch
 from benchmarks.report import print_json
 from tacit.errors import TacitError
 from tacit.runs.directory import HISTORY
@@ -72,8 +73,8 @@ class Measured:
         How the sites were trained.
     cohort
         Sites of a round.
-    milliseconds
-        CPU time per site and round: the median over the rounds after the first.
+    milliseconds, wall_milliseconds
+        CPU and wall-clock time per site and round: the medians over the rounds after the first.
     peak_bytes
         The most memory that the whole command held.
     wall_seconds, cpu_seconds
@@ -83,6 +84,7 @@ class Measured:
     engine: str
     cohort: int
     milliseconds: float
+    wall_milliseconds: float
     peak_bytes: int
     wall_seconds: float
     cpu_seconds: float
@@ -93,7 +95,9 @@ def rounds_for(cohort: int) -> int:
     return min(MOST_ROUNDS, max(LEAST_ROUNDS, SITE_ROUNDS // cohort))
 
 
-def measure(sites: int, cohort: int, rounds: int, engine: str = "stacked") -> Measured:
+def measure(
+    sites: int, cohort: int, rounds: int, engine: str = "stacked", device: str = "cpu"
+) -> Measured:
     """Run tacit-simulate with privacy and read what it took.
 
     Raises
@@ -109,6 +113,7 @@ def measure(sites: int, cohort: int, rounds: int, engine: str = "stacked") -> Me
             f"training.cohort={cohort}",
             f"training.rounds={rounds}",
             f"engine={engine}",
+            f"engine.device={device}",
             f"run.dir={run}",
         )
         log = folder / "log"
@@ -117,7 +122,7 @@ def measure(sites: int, cohort: int, rounds: int, engine: str = "stacked") -> Me
             process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env={**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, **ONE_THREAD, "PYTHONPATH": MODULES},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -131,19 +136,20 @@ def measure(sites: int, cohort: int, rounds: int, engine: str = "stacked") -> Me
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             raise TacitError(f"tacit-simulate failed:\n{log.read_text(errors='replace')[-3000:]}")
-        milliseconds = cost_per_site(run / HISTORY, cohort)
+        milliseconds, wall_milliseconds = cost_per_site(run / HISTORY, cohort)
     return Measured(
         engine=engine,
         cohort=cohort,
         milliseconds=milliseconds,
+        wall_milliseconds=wall_milliseconds,
         peak_bytes=used.ru_maxrss * KIBIBYTE,
         wall_seconds=wall,
         cpu_seconds=used.ru_utime + used.ru_stime,
     )
 
 
-def cost_per_site(history: Path, cohort: int) -> float:
-    """Read the median CPU milliseconds per site and round, over the rounds after the first.
+def cost_per_site(history: Path, cohort: int) -> tuple[float, float]:
+    """Read the median milliseconds per site and round, of CPU and on the wall, after the first.
 
     Raises
     ------
@@ -159,7 +165,11 @@ def cost_per_site(history: Path, cohort: int) -> float:
             )
     if len(rounds) < 2:
         raise TacitError(f"{history} has no round after the first")
-    return 1000 * statistics.median(float(line["cpu_seconds"]) for line in rounds[1:]) / cohort
+    cpu, wall = (
+        1000 * statistics.median(float(line[kind]) for line in rounds[1:]) / cohort
+        for kind in ("cpu_seconds", "seconds")
+    )
+    return cpu, wall
 
 
 def figures_of(found: Sequence[Measured]) -> dict[str, float]:
@@ -168,6 +178,7 @@ def figures_of(found: Sequence[Measured]) -> dict[str, float]:
     for each in found:
         name = f"{each.engine}_{each.cohort}"
         figures[f"{name}_cpu_milliseconds_per_site"] = each.milliseconds
+        figures[f"{name}_wall_milliseconds_per_site"] = each.wall_milliseconds
         figures[f"{name}_peak_mebibytes"] = each.peak_bytes / 2**20
     return figures
 
@@ -191,20 +202,27 @@ def main() -> None:
     parser.add_argument(
         "--hundred-thousand", action="store_true", help="100,000 sites, and nothing else"
     )
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:1")
     asked = parser.parse_args()
     if asked.hundred_thousand:
-        _hundred_thousand()
+        _hundred_thousand(asked.device)
         return
-    found = [measure(n, n, rounds_for(n) + 1) for n in asked.cohorts]
-    found += [measure(n, n, rounds_for(n) + 1, "loop") for n in LOOP_COHORTS if n in asked.cohorts]
-    table = Table(title="Cost of a site, from a small cohort to a large one")
-    for heading in ("engine", "cohort", "CPU ms per site and round", "rounds", "peak memory, MiB"):
+
+    def each_of(engine: str, cohorts: Sequence[int]) -> list[Measured]:
+        return [measure(n, n, rounds_for(n) + 1, engine, asked.device) for n in cohorts]
+
+    found = each_of("stacked", asked.cohorts)
+    found += each_of("loop", [n for n in LOOP_COHORTS if n in asked.cohorts])
+    table = Table(title=f"Cost of a site on {asked.device}, from a small cohort to a large one")
+    headings = ("engine", "cohort", "CPU ms per site and round", "ms", "rounds", "memory, MiB")
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "engine" else "right")
     for each in found:
         table.add_row(
             each.engine,
             f"{each.cohort:,}",
             f"{each.milliseconds:.2f}",
+            f"{each.wall_milliseconds:.3f}",
             str(rounds_for(each.cohort)),
             f"{each.peak_bytes / 2**20:,.0f}",
         )
@@ -217,8 +235,8 @@ def main() -> None:
     print_json("many_sites", figures_of(found), ratios_of(found))
 
 
-def _hundred_thousand() -> None:
-    found = measure(MANY_SITES, MANY_COHORT, MANY_ROUNDS)
+def _hundred_thousand(device: str) -> None:
+    found = measure(MANY_SITES, MANY_COHORT, MANY_ROUNDS, device=device)
     minutes, gigabytes = found.wall_seconds / 60, found.peak_bytes / 1e9
     table = Table(title=f"{MANY_SITES:,} sites, cohort {MANY_COHORT:,}, {MANY_ROUNDS} rounds")
     for heading in ("whole command", "measured", "at most"):

@@ -25,6 +25,8 @@ PATIENCE: Final = 120.0
 LOOK: Final = 0.02
 """Seconds between two looks."""
 ROOT: Final = Path(__file__).parents[1]
+MODULES: Final = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+"""Where a process looks for modules: the Tacit of whoever starts it first."""
 
 
 class LateError(TacitError):
@@ -45,8 +47,7 @@ class Processes:
         self.environment = os.environ | {
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
-            # The Tacit of whoever starts them.
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": MODULES,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "XDG_STATE_HOME": str(folder / "state"),
         }

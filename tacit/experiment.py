@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from tacit.components import make
+from tacit.devices import compute_of
 from tacit.domains.domain import Card, Domain
 from tacit.domains.persons import declared_persons
 from tacit.errors import ConfigurationError
@@ -25,13 +25,7 @@ from tacit.models.shared import SharedModel, seeded, shared_model
 from tacit.models.trainable import choose_trainable, trainable_weights
 from tacit.models.weights import state_arrays
 from tacit.privacy_settings import AnyPrivacy, RecordPrivacy, SharedNoisePrivacy, persons_of
-from tacit.settings import EngineSettings, ModelSettings, Precision, Settings
-
-_DTYPES = {
-    Precision.FP32: torch.float32,
-    Precision.BF16: torch.bfloat16,
-    Precision.FP16: torch.float16,
-}
+from tacit.settings import ModelSettings, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +83,7 @@ def domain_of(settings: Settings, on_read: OnRead = lambda done, total: None) ->
     architecture: Architecture = make("model.architecture", settings.model.architecture)
     device = torch.device("cpu")
     if is_reader(architecture):  # else a device that is not there is the model's to say
-        device = _compute(settings.engine).device
+        device = compute_of(settings.engine).device
     return read_domain(domain, architecture, settings.model.train, device, on_read)
 
 
@@ -116,7 +110,7 @@ def prepare_model(
     """
     torch.set_num_threads(settings.engine.threads)
     cache = _usable(cache_of(settings))
-    compute = _compute(settings.engine)
+    compute = compute_of(settings.engine)
     inputs = tuple(domain.inputs)
     shared, sha256 = build_model(settings, domain, cache, on_pretraining)
     shared.module.to(compute.device)
@@ -227,27 +221,6 @@ def _usable(cache: Path) -> Path:
         raise ConfigurationError(
             f"cache={cache}: cannot be made or written ({error.strerror}): set cache=PATH"
         ) from error
-
-
-def _compute(engine: EngineSettings) -> Compute:
-    name = engine.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigurationError(
-            f"engine.device={engine.device!r} cannot be used here "
-            f"({str(error).splitlines()[0]}): use auto or cpu"
-        ) from error
-    if engine.precision is Precision.FP16 and device.type == "cpu":
-        raise ConfigurationError(
-            "engine.precision=fp16 needs a GPU: use bf16 or fp32 with engine.device=cpu"
-        )
-    if not math.isfinite(engine.loss_scale):
-        raise ConfigurationError(f"engine.loss_scale={engine.loss_scale} must be finite")
-    return Compute(device, engine.microbatch, _DTYPES[engine.precision], engine.loss_scale)
 
 
 def _frozen_sha256(model: ModelSettings, shared: SharedModel, read_by: str | None) -> str:

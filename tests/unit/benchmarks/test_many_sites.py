@@ -11,7 +11,9 @@ from tacit.errors import TacitError
 
 def line(number, seconds, sites):
     replied = [f"user-{n}" for n in range(sites)]
-    return json.dumps({"round": number, "cpu_seconds": seconds, "replied": replied})
+    return json.dumps(
+        {"round": number, "cpu_seconds": seconds, "seconds": seconds / 2, "replied": replied}
+    )
 
 
 def history(folder, *lines):
@@ -21,7 +23,7 @@ def history(folder, *lines):
 
 
 def measured(engine, cohort, milliseconds):
-    return Measured(engine, cohort, milliseconds, 2**20 * cohort, 9.0, 8.0)
+    return Measured(engine, cohort, milliseconds, milliseconds, 2**20 * cohort, 9.0, 8.0)
 
 
 FOUND = [measured("stacked", 10, 2.0), measured("stacked", 100, 1.6), measured("loop", 10, 40.0)]
@@ -29,7 +31,7 @@ FOUND = [measured("stacked", 10, 2.0), measured("stacked", 100, 1.6), measured("
 
 def test_the_cost_is_the_median_of_the_rounds_after_the_first(tmp_path):
     lines = [line(0, 0.0, 0), *(line(n + 1, s, 4) for n, s in enumerate((9, 0.2, 8, 0.1)))]
-    assert cost_per_site(history(tmp_path, *lines), 4) == pytest.approx(50)
+    assert cost_per_site(history(tmp_path, *lines), 4) == pytest.approx((50, 25))
 
 
 def test_a_site_that_took_no_part_and_too_few_rounds_are_named(tmp_path):
@@ -61,7 +63,7 @@ def test_ratios_are_those_of_the_stacked_engine():
 def test_the_command_prints_one_json_line_and_draws(monkeypatch, capsys, tmp_path):
     asked = []
 
-    def fake(sites, cohort, rounds, engine="stacked"):
+    def fake(sites, cohort, rounds, engine="stacked", device="cpu"):
         asked.append((engine, sites, cohort, rounds))
         return measured(engine, cohort, 1.5)
 
@@ -82,8 +84,8 @@ def test_the_command_prints_one_json_line_and_draws(monkeypatch, capsys, tmp_pat
 
 
 def test_a_hundred_thousand_sites_are_held_against_what_they_may_take(monkeypatch, capsys):
-    found = Measured("stacked", 1000, 1.5, 10**9, 60.0, 50.0)
-    monkeypatch.setattr(many_sites, "measure", lambda *asked: found)
+    found = Measured("stacked", 1000, 1.5, 1.5, 10**9, 60.0, 50.0)
+    monkeypatch.setattr(many_sites, "measure", lambda *asked, **more: found)
     monkeypatch.setattr("sys.argv", ["many_sites", "--hundred-thousand"])
     many_sites.main()
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
