@@ -92,17 +92,47 @@ def read_column(
     refused = ~column.allows(values)
     if not refused.any():
         return values
-    rows = np.flatnonzero(refused)
+
+    def wrong(cell: str) -> str:
+        advice = hint(cell)
+        return f"is not {column.expected()}{advice and f'; {advice}'}"
+
+    name_cells(source, cells, refused, wrong, say)
+    return np.where(refused, np.nan, values)
+
+
+def name_cells(
+    source: str,
+    cells: pd.Series,
+    which: npt.NDArray[np.bool_],
+    wrong: Callable[[str], str],
+    say: Say,
+) -> None:
+    """Tell of some cells what is wrong with them: of the first few by row, and how many more.
+
+    Parameters
+    ----------
+    source
+        The file.
+    cells
+        A column of text [n]; its name and index name places.
+    which
+        Those with something wrong [n].
+    wrong
+        Goes on from "value '…'" for a cell.
+    say
+        Is told.
+    """
+    rows = np.flatnonzero(which)
     for row in rows[:NAMED].tolist():
         cell = str(cells.iloc[row])
-        advice = hint(cell)
         say(
-            f"{source}: {place(table.index[row])}, column {column.name!r}: value {cell!r} is not "
-            f"{column.expected()}{advice and f'; {advice}'}"
+            f"{source}: {place(cells.index[row])}, column {str(cells.name)!r}: value {cell!r} "
+            f"{wrong(cell)}"
         )
-    if len(rows) > NAMED:
-        say(f"{source}: column {column.name!r}: {len(rows) - NAMED:,} more rows are like these")
-    return np.where(refused, np.nan, values)
+    if more := len(rows[NAMED:]):
+        like = "row is like these" if more == 1 else "rows are like these"
+        say(f"{source}: column {str(cells.name)!r}: {more:,} more {like}")
 
 
 def place(row: object) -> str:

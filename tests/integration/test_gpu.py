@@ -24,7 +24,7 @@ from tacit.models.backbone import BackboneModel, Head
 from tacit.models.trainable import Train, choose_trainable, trainable_weights
 from tacit.models.transformer_backbones import Pooling, TextBackbone
 from tacit.privacy.randomness import Stream
-from tacit.settings import EngineSettings
+from tacit.settings import EngineKind, EngineSettings
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -127,7 +127,7 @@ def test_microbatches_take_less_of_a_gpu_and_sum_to_the_same():
 def test_a_transformer_gives_the_same_bits_again():
     pytest.importorskip("transformers", reason="the extra `text` is not installed")
     pytest.importorskip("peft", reason="the extra `lora` is not installed")
-    compute = compute_of(EngineSettings(device="cuda"))
+    compute = compute_of(EngineSettings(EngineKind.STACKED, device="cuda"))
     model, rows = encoder()
     model.to(CUDA)
     where = rows.features.to(CUDA), rows.targets.to(CUDA)

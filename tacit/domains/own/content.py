@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,19 @@ import torch
 from tacit.domains.own.schema_file import SchemaFile
 from tacit.domains.own.schema_parts import Feature, ImageSpec, TextSpec
 from tacit.domains.own.schema_values import Codes
-from tacit.domains.schema import Category, Choice, Column, Number, Say, Schema, read_column
+from tacit.domains.schema import (
+    Category,
+    Choice,
+    Column,
+    Number,
+    Say,
+    Schema,
+    name_cells,
+    read_column,
+)
 from tacit.domains.texts import texts_to_bytes
+
+_BLANK: Final = "is no text: write what it says, or take the row out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +131,10 @@ class Texts:
         self.needed = (spec.column,)
 
     def read(self, rows: Rows, say: Say) -> torch.Tensor:
-        """Return bytes [n, length]; a text that is longer is cut."""
+        """Return bytes [n, length]; a text that is longer is cut, and one without any is wrong."""
+        cells = rows.table[self._spec.column].astype(str)
+        blank = (cells.str.strip() == "").to_numpy()
+        name_cells(rows.source, cells, blank, lambda cell: _BLANK, say)
         return texts_to_bytes(rows.table[self._spec.column].tolist(), self._spec.length)
 
 

@@ -19,7 +19,6 @@ from tacit.domains.own.schema_file import Kind
 from tacit.domains.own.schema_reading import read_schema
 from tacit.domains.own.unlabelled import own_rows
 from tacit.domains.partition import Partition, partition_of
-from tacit.domains.partitioned import declared_sizes
 from tacit.domains.unlabelled import Unlabelled
 from tacit.errors import ConfigurationError
 
@@ -65,7 +64,7 @@ class OwnData:
         self._partition = None if partition is None else partition_of(partition)
         persons: Mapping[str, int] | None = None
         if self._partition is not None:
-            self.declared_sizes = declared_sizes(self._dealt.sites.train.parts)
+            self.declared_sizes = self._dealt.declared_sizes
             persons = self._dealt.declared_persons
         elif self._file.sites is not None:
             self.declared_sizes = dict(sorted(self._file.sites.declared_sizes.items()))

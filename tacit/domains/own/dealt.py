@@ -1,35 +1,66 @@
-"""One table dealt out to many simulated sites: rows or, where they name persons, persons."""
+"""One table dealt out to many simulated sites: rows or, where they name persons, persons.
 
+What is held out is dealt out too, in the proportions of what each site learns from: where sites
+differ, so does what they are measured on. Where there is too little of it for that, every site is
+measured on all.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from tacit.domains.domain import Examples
-from tacit.domains.own.held import Held, numbered
+from tacit.domains.domain import Examples, SiteData
+from tacit.domains.own.held import Booleans, Held, numbered
 from tacit.domains.own.schema_file import SchemaFile
 from tacit.domains.partition import LABEL, Integers, Partition, Parts, Table
 from tacit.domains.partitioned import PartitionedSites, declared_sizes
 
+LEAST_HELD_OUT: Final = 10
+"""Units that are held out for each site, on average, where sites have their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dealt:
-    """A table's rows at simulated sites, which share what is held out.
+    """A table's rows at simulated sites.
 
     Parameters
     ----------
     sites
         The sites.
-    declared_persons
-        The public number of persons of each; None where rows name nobody.
+    declared_sizes, declared_persons
+        The public number of rows of each, and of persons; None where rows name nobody.
     """
 
-    sites: PartitionedSites
+    sites: Mapping[str, SiteData]
+    declared_sizes: dict[str, int]
     declared_persons: dict[str, int] | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Units:
+    """What is dealt out: rows, or persons with all their rows.
+
+    Parameters
+    ----------
+    rows
+        Where the rows stand in the file [n].
+    of_row
+        The unit of each [n].
+    table
+        By what the units may be divided; a person by the first row.
+    """
+
+    rows: Integers
+    of_row: Integers
+    table: Table
+
+
 def deal(held: Held, schema: SchemaFile, partition: Partition) -> Dealt:
-    """Deal training rows out.
+    """Deal rows out.
 
     A person goes to a site with all rows, and by the label of the first. What a partition may
     divide by is the label, where there are classes, and the column of sites.
@@ -39,25 +70,65 @@ def deal(held: Held, schema: SchemaFile, partition: Partition) -> Dealt:
     ConfigurationError
         The partition's options do not fit the table.
     """
-    train, test = held.chosen(~held.test), held.chosen(held.test)
-    rows = np.flatnonzero(~held.test)
+    train, test = (_units(held, which, schema) for which in (~held.test, held.test))
+    dealt = partition.divide(train.table)
+    persons = None if held.persons is None else declared_sizes(dealt)
+    parts = dealt if persons is None else _rows_of(dealt, train.of_row)
+    sites = PartitionedSites(held.chosen(~held.test), parts, held.chosen(held.test))
+    owners = _owners(dealt, train.table, test.table)
+    if owners is None:
+        return Dealt(sites, declared_sizes(parts), persons)
+    site_of = np.full(len(held.test), -1)
+    site_of[test.rows] = owners[test.of_row]
+    each = {
+        site: SiteData(own.train, held.chosen(site_of == number))
+        for number, (site, own) in enumerate(sites.items())
+    }
+    return Dealt(each, declared_sizes(parts), persons)
+
+
+def _units(held: Held, which: Booleans, schema: SchemaFile) -> _Units:
+    rows = np.flatnonzero(which)
     columns: dict[str, npt.NDArray[np.generic]] = {}
     if schema.target.task in ("classes", "ordinal"):
-        columns[LABEL] = _labels(train)
+        columns[LABEL] = _labels(held.examples)[rows]
     if held.sites is not None and schema.sites is not None:
         columns[schema.sites.column or "site"] = held.sites[rows]
     if held.persons is None:
-        parts = partition.divide(Table(len(train), columns))
-        return Dealt(PartitionedSites(train, parts, test), None)
+        return _Units(rows, np.arange(len(rows)), Table(len(rows), columns))
     persons = numbered(held.persons[rows])
     _, first = np.unique(persons, return_index=True)
-    dealt = partition.divide(
-        Table(len(first), {name: column[first] for name, column in columns.items()})
-    )
-    return Dealt(
-        PartitionedSites(train, _rows_of(dealt, persons), test),
-        declared_sizes(dealt),
-    )
+    of_first = {name: column[first] for name, column in columns.items()}
+    return _Units(rows, persons, Table(len(first), of_first))
+
+
+def _owners(dealt: Parts, train: Table, test: Table) -> Integers | None:
+    """Return the site of each held-out unit [u]; None where some site would be without.
+
+    Of units that are alike in every column, each site has the share that it has of those to learn
+    from or, where there are none, of all.
+    """
+    sites = len(dealt.names)
+    if test.rows < LEAST_HELD_OUT * sites:
+        return None
+    kinds = _kinds(train, test)
+    learnt, held = kinds[: train.rows][dealt.rows], kinds[train.rows :]
+    chance, owners = np.random.default_rng(0), np.empty(test.rows, np.int64)
+    for kind in np.unique(held):
+        alike = np.flatnonzero(held == kind)
+        by = dealt.owners[learnt == kind]
+        until = np.bincount(by if len(by) else dealt.owners, minlength=sites).cumsum()
+        places = (chance.permutation(len(alike)) + chance.random()) / len(alike)
+        owners[alike] = np.searchsorted(until, places * until[-1], side="right")
+    return owners if np.bincount(owners, minlength=sites).all() else None
+
+
+def _kinds(train: Table, test: Table) -> Integers:
+    """Number the kinds of units of two tables, one after the other: alike in every column."""
+    if not train.columns:
+        return np.zeros(train.rows + test.rows, np.int64)
+    both = {name: np.concatenate([own, test.columns[name]]) for name, own in train.columns.items()}
+    return np.asarray(pd.DataFrame(both).groupby(list(both)).ngroup(), np.int64)
 
 
 def _labels(examples: Examples) -> Integers:

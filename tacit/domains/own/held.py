@@ -16,7 +16,7 @@ from tacit.domains.own.content import Content, Rows, column_of
 from tacit.domains.own.files import SITE_FOLDER
 from tacit.domains.own.schema_file import SchemaFile
 from tacit.domains.own.schema_parts import HeldOutSpec
-from tacit.domains.schema import NAMED, Choice, Say, place, read_column
+from tacit.domains.schema import NAMED, Choice, Say, name_cells, place, read_column
 from tacit.errors import DataError
 from tacit.nearest import nearest
 
@@ -101,7 +101,7 @@ def hold(rows: Rows, schema: SchemaFile, content: Content, answers: Answers, say
     persons = None
     if schema.about.person is not None:
         persons = rows.table[schema.about.person].to_numpy(object)
-        _check_named(rows, schema.about.person, persons, say)
+        _check_named(rows, schema.about.person, say)
     test = _held_out(rows, schema.test, persons)
     if persons is not None and schema.test.column is not None:
         _check_apart(rows, persons, test, say)
@@ -177,20 +177,24 @@ def check_apart_over_files(held: Mapping[str, Held], say: Say) -> None:
             )
 
 
-def _check_named(rows: Rows, column: str, persons: Texts, say: Say) -> None:
+def _check_named(rows: Rows, column: str, say: Say) -> None:
     """Refuse rows that name nobody, or somebody in a way that another row may not."""
-    named = pd.Series(persons, dtype=object).astype(str)
-    for row in np.flatnonzero(named == "")[:NAMED].tolist():
-        say(
-            f"{rows.source}: {place(rows.table.index[row])}, column {column!r}: value '' names no "
-            "person: write whose row it is, or take it out"
-        )
-    for row in np.flatnonzero(named != named.str.strip())[:NAMED].tolist():
-        say(
-            f"{rows.source}: {place(rows.table.index[row])}, column {column!r}: value "
-            f"{persons[row]!r} has blanks at an end, and would be another person than without: "
-            "take them out"
-        )
+    cells = rows.table[column].astype(str)
+    known = set(cells)
+    whole = cells.str.removesuffix(".0")  # as 7 becomes where a column of numbers has gaps
+
+    def tell(which: "pd.Series[bool]", wrong: str) -> None:
+        name_cells(rows.source, cells, which.to_numpy(), lambda cell: wrong, say)
+
+    tell(cells == "", "names no person: write whose row it is, or take it out")
+    tell(
+        cells != cells.str.strip(),
+        "has blanks at an end, and would be another person than without: take them out",
+    )
+    tell(
+        (cells != whole) & whole.isin(known),
+        "would be another person than the one without .0, who has rows too: write both alike",
+    )
 
 
 def _check_apart(rows: Rows, persons: Texts, test: Booleans, say: Say) -> None:

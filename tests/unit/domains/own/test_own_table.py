@@ -185,6 +185,15 @@ def test_a_person_with_a_blank_at_an_end_would_be_another_one(tmp_path):
         load(tmp_path, SCHEMA + "person: patient\n", rows)
 
 
+def test_a_person_named_as_a_number_and_as_one_with_a_point_would_be_two(tmp_path):
+    rows = [line.replace("p", "", 1) for line in lines(6)]
+    wrong = [*rows, "2.0,50,20,no,north,ill"]
+    with pytest.raises(DataError, match=r"row 8, column 'patient': value '2\.0' would be another "):
+        load(tmp_path, SCHEMA + "person: patient\n", wrong)
+    apart = [*rows, "2.5,50,20,no,north,ill", "7.0,50,20,no,north,ill"]
+    OwnTable(write(tmp_path, SCHEMA + "person: patient\n", apart)).load()
+
+
 def test_a_row_that_names_nobody_is_refused(tmp_path):
     rows = [*lines(6), ",50,20,no,north,ill"]
     with pytest.raises(DataError, match="row 8, column 'patient': value '' names no person"):

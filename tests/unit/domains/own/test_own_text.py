@@ -50,6 +50,15 @@ def texts(data):
     return sorted(text for part in parts for text in bytes_to_texts(part.features))
 
 
+@pytest.mark.parametrize("text", ["", " ", "\t"])
+def test_a_row_without_a_text_is_refused(notes, text):
+    row = json.dumps({"note": text, "urgent": False, "desk": "east"})
+    with (notes / "notes.jsonl").open("a") as file:
+        file.write(f"\n{row}\n")
+    with pytest.raises(DataError, match=r"notes\.jsonl: row 41, column 'note': .* is no text"):
+        OwnText(str(notes / "notes.yaml")).load()
+
+
 def test_texts_become_bytes_of_a_public_length(notes):
     domain = OwnText(str(notes / "notes.yaml"))
     data = load(domain)

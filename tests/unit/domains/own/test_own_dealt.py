@@ -1,0 +1,84 @@
+"""What is held out of one table, at the simulated sites that its rows are dealt out to."""
+
+import numpy as np
+import pytest
+import torch
+from clinics import SCHEMA, SITES, lines, write
+
+from tacit.domains.domain import check_inputs, check_sites
+from tacit.domains.own.data import OwnTable
+from tacit.domains.own.dealt import LEAST_HELD_OUT
+
+IID = {"_target_": "tacit.domains.partition_sizes.IID", "sites": 4}
+DIRICHLET = {"_target_": "tacit.domains.partition_labels.Dirichlet", "sites": 4, "alpha": 0.5}
+BY_CLINIC = {"_target_": "tacit.domains.partition_column.Column", "column": "clinic"}
+ROWS = 2000
+
+
+@pytest.fixture
+def dealt(tmp_path):
+    """Gives what sites hold, of a schema and a partition; a row's age tells its number."""
+
+    def deal(partition, more="", rows=ROWS):
+        found = list(lines(rows))
+        domain = OwnTable(write(tmp_path, SCHEMA + more, found), partition=partition)
+        data = domain.load()
+        check_sites(data, domain.card)
+        check_inputs(data, domain)
+        return data
+
+    return deal
+
+
+def ill(examples):
+    return float(examples.targets.double().mean())
+
+
+@pytest.mark.parametrize("partition", [IID, DIRICHLET, BY_CLINIC], ids=["iid", "dirichlet", "own"])
+def test_every_row_is_at_one_site_to_learn_from_or_held_out(dealt, partition):
+    data = dealt(partition)
+    parts = [part for held in data.values() for part in (held.train, held.test)]
+    assert sum(map(len, parts)) == ROWS
+    whole = dealt({**IID, "sites": 1})["user-000000"]
+    found = torch.cat([part.features for part in parts]).sum(0)
+    every = torch.cat([whole.train.features, whole.test.features]).sum(0)
+    torch.testing.assert_close(found, every, rtol=1e-5, atol=1e-3)
+    assert sum(len(held.test) for held in data.values()) == len(whole.test)
+
+
+def test_labels_are_held_out_in_the_proportions_of_those_to_learn_from(dealt):
+    """Those of a label and a clinic are dealt by shares: a site has its own to within one."""
+    data = dealt(DIRICHLET)
+    shares = [ill(held.train) for held in data.values()]
+    assert max(shares) - min(shares) > 0.2
+    for label in (0, 1):
+        learnt, held = (
+            np.array([(getattr(own, part).targets == label).sum() for own in data.values()])
+            for part in ("train", "test")
+        )
+        assert abs(held - held.sum() * learnt / learnt.sum()).max() <= len(SITES)
+
+
+def test_rows_of_a_clinic_are_held_out_at_that_clinic(dealt, tmp_path):
+    for site, held in dealt(BY_CLINIC).items():
+        own = OwnTable(str(tmp_path / "clinics.yaml")).load()[site.removeprefix("clinic-")]
+        assert torch.equal(held.test.features, own.test.features)
+        assert torch.equal(held.train.features, own.train.features)
+
+
+def test_a_person_is_held_out_with_all_rows_at_one_site(dealt):
+    for held in dealt(IID, "person: patient\n").values():
+        persons = held.test.persons
+        assert persons.bincount().tolist() == [2] * (len(persons) // 2)
+
+
+def test_sites_are_measured_on_all_where_there_is_too_little_for_each(dealt):
+    enough = {**IID, "sites": len(dealt({**IID, "sites": 1})["user-000000"].test) // LEAST_HELD_OUT}
+    assert len({id(held.test) for held in dealt(enough).values()}) == enough["sites"]
+    data = dealt({**IID, "sites": enough["sites"] + 1})
+    assert len({id(held.test) for held in data.values()}) == 1
+
+
+def test_dealing_out_twice_gives_the_same(dealt):
+    first, second = dealt(DIRICHLET), dealt(DIRICHLET)
+    assert all(torch.equal(first[s].test.features, second[s].test.features) for s in first)
