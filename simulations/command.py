@@ -23,6 +23,10 @@ Examples
       four hospitals from data that is there already; a few minutes at most
   tacit-simulate domain=heart_disease domain.root=PATH privacy.epsilon=1 privacy.delta=1e-4
       four real hospitals at ε = 1 each
+  tacit-simulate domain=table domain.schema=mine.yaml privacy.epsilon=3 privacy.delta=1e-5
+      your own table (or domain=images, text, huggingface); tacit-domain init FILE drafts the schema
+  tacit-simulate domain=text domain.schema=mine.yaml model=transformers model.name=all-MiniLM-L6-v2
+      a pretrained model of transformers (or model=timm): a folder, or a name on the hub
   tacit-simulate privacy=none
       without privacy, as a baseline
   tacit-simulate --multirun privacy.epsilon=0.5,1,3,8 run.dir=sweep
@@ -34,6 +38,8 @@ Often set
   run.dir=PATH            where the run is kept (default: outputs/NAME/DATE_TIME)
   seed=N                  initial weights, and noise unless privacy.noise_seed is set
   privacy.epsilon=E       budget of the run at every site, at privacy.delta
+  privacy.unit=person     all rows of a person are protected together, where rows name persons
+  model.train=head        what trains: head, lora, ffa_lora, all, or regex and model.train_pattern
   privacy.noise_seed=N    noise and sampling alone; 'system' for noise nobody can recompute
   training.rounds=N       training.local_steps=N   training.learning_rate=X
   training.batch_size=N   rows in a step, or 'full'

@@ -115,10 +115,10 @@ def calibrations(
     sites = {}
     if are_listed(data):
         for group, own in zip(groups, wanted, strict=True):
-            sites.update(dict.fromkeys(group.sites, _calibration(group.predicted, own)))
+            sites.update(dict.fromkeys(group.sites, _calibration(group.predicted, own, card)))
     together = np.concatenate([group.predicted for group in groups])
     found = {site: sites[site] for site in data if site in sites} if sites else {}
-    return Calibrations({**found, ALL: _calibration(together, np.concatenate(wanted))})
+    return Calibrations({**found, ALL: _calibration(together, np.concatenate(wanted), card)})
 
 
 def out_of_scope(
@@ -259,8 +259,12 @@ def _loss(card: Card, wanted: Array, predicted: Array, weights: Array | None) ->
     return float(np.average(-np.log(likely.clip(least, 1 - least)), weights=weights))
 
 
-def _calibration(predicted: Array, wanted: Array) -> Calibration:
-    if wanted.ndim == 2:
+def _calibration(predicted: Array, wanted: Array, card: Card) -> Calibration:
+    """Hold how likely each answer is said to be against how often it is right."""
+    if card.task is Task.ORDINAL:
+        told = median_class(predicted)
+        confidence, right = predicted[np.arange(len(told)), told], told == wanted
+    elif wanted.ndim == 2:
         right = ((predicted > _HALF) == wanted).ravel()
         confidence = np.maximum(predicted, 1 - predicted).ravel()
     else:

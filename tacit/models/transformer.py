@@ -191,6 +191,10 @@ class Transformers:
 
     def _check_length(self, model: Any) -> None:
         most = getattr(model.config, "max_position_embeddings", self._length)
+        padding = getattr(getattr(model, "embeddings", None), "padding_idx", None)
+        if isinstance(padding, int):
+            # RoBERTa and its kin: the first token's place is that of padding, and one.
+            most -= padding + 1
         if self._length > most:
             raise ConfigurationError(
                 f"model.architecture.length={self._length}: {self._pretrained} takes at most "

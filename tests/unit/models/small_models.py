@@ -48,6 +48,15 @@ def bert(folder: Path) -> Path:
     return written(folder, config)
 
 
+def roberta(folder: Path) -> Path:
+    """Write a model of texts whose first place has the number after padding's."""
+    tokenizer(folder)
+    config = t.RobertaConfig(
+        vocab_size=20, intermediate_size=32, max_position_embeddings=32, pad_token_id=1, **PARTS
+    )
+    return written(folder, config)
+
+
 def masking_tokenizer(folder: Path) -> None:
     """Write a tokenizer of the same words that can hide them, with tokens around each text."""
     special = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]

@@ -33,10 +33,10 @@ PIXELS = replace(CARD, texts=False)
 
 
 class Rows:
-    """A domain with nothing but a card and a shape."""
+    """A domain with nothing but a card, a shape and, of a table, columns."""
 
-    def __init__(self, card: Card, inputs: tuple[int, ...]) -> None:
-        self.card, self.inputs = card, inputs
+    def __init__(self, card: Card, inputs: tuple[int, ...], groups=()) -> None:
+        self.card, self.inputs, self.groups = card, inputs, groups
         self.declared_sizes = {"only": 5}
 
 
@@ -195,6 +195,22 @@ def test_there_is_no_dropout_left(made):
 def test_a_model_that_does_not_take_the_examples_is_refused(made, kind, card, inputs, told):
     with pytest.raises(ModelError, match=told):
         read(Transformers(made[kind]), card=card, inputs=inputs)
+
+
+@pytest.mark.parametrize("kind", ["bert", "waves"])
+def test_columns_of_a_table_are_for_other_models(made, kind):
+    table = Rows(PIXELS, (400,), groups=(slice(0, 400),))
+    with pytest.raises(ModelError, match=r"columns of a table: use model=tabular or model=linear"):
+        read_domain(table, Transformers(made[kind]), Train.HEAD, CPU)
+
+
+def test_a_model_that_begins_to_count_places_later_takes_fewer_tokens(folder):
+    """RoBERTa's kin: the place of the first token is that of padding and one."""
+    path = str(small_models.roberta(folder / "roberta"))
+    with pytest.raises(ConfigurationError, match=r"length=31: .* at most 30"):
+        read(Transformers(path, length=31))
+    found = read(Transformers(path, length=30)).read(rows(["red " * 40]))
+    assert torch.isfinite(found.features).all()
 
 
 def test_a_text_is_no_longer_than_the_model_takes(made):

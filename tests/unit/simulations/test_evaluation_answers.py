@@ -95,3 +95,12 @@ def test_what_is_of_no_class_is_told_by_confidence():
     pairs = [19 + 1, 19 + 0, 0]
     assert found.auroc == pytest.approx(sum(pairs) / 60)
     assert found.accepted_at_95 == pytest.approx(1 / 3)
+
+
+def test_of_an_order_the_answer_that_is_told_is_held_against_how_likely_it_is():
+    """The median class: 'middle' here, though 'high' is likelier."""
+    data = {"east": site([[1, 0], [1, 0]])}
+    likely = np.array([[0.3, 0.3, 0.4], [0.3, 0.3, 0.4]])
+    found = calibrations({"east": likely}, data, ORDER)
+    assert [(b.confidence, b.accuracy, b.count) for b in found.sites["all"].bins] == [(0.3, 1.0, 2)]
+    assert found.sites["all"].expected_calibration_error == pytest.approx(0.7)
