@@ -2,12 +2,16 @@
 
 import shlex
 from collections.abc import Mapping
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from tacit.domains.domain import Card, Examples, SiteData, Task
 from tacit.domains.own.reader import Reader
+
+FAR: Final = 2.0
+"""By which factor a declared size may be off without a word."""
 
 
 def print_facts(reader: Reader, found: Mapping[str, SiteData], *, huggingface: bool) -> None:
@@ -46,6 +50,15 @@ def print_facts(reader: Reader, found: Mapping[str, SiteData], *, huggingface: b
         )
     console.print("\nFor this terminal only, beside the declared sizes, which are public:")
     console.print(table)
+    for site, held in found.items():
+        rows = len(held.train)
+        if site in declared and not declared[site] / FAR <= rows <= declared[site] * FAR:
+            console.print(
+                f"{site} declares {declared[site]:,} rows and has {rows:,}: batches and noise are "
+                "those of what it declares; write a rounded number nearer to it, if that may be "
+                "public",
+                soft_wrap=True,
+            )
     domain = "huggingface" if huggingface else schema.kind.value
     words = ["tacit-simulate", f"domain={domain}", f"domain.schema={schema.path}"]
     if not declared:

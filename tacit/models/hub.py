@@ -81,6 +81,11 @@ def model_files(name: str, pinned: str | None = None, revision: str | None = Non
 
 def _folder(name: str, revision: str | None) -> Path:
     path = Path(name).expanduser()
+    if revision is not None and (path.exists() or name in _PACKAGED):
+        raise ConfigurationError(
+            f"model.architecture.revision={revision}: is of the hub, and {name} is here: leave it "
+            "out; model.sha256 pins what is here"
+        )
     if path.is_dir():
         return path
     if path.is_file():

@@ -13,7 +13,7 @@ import torch
 from tacit.domains.domain import Examples, SiteData
 from tacit.domains.own.answers import Answers
 from tacit.domains.own.content import Content, Rows, column_of
-from tacit.domains.own.files import SITE_FOLDER
+from tacit.domains.own.files import DELIMITERS, SITE_FOLDER
 from tacit.domains.own.schema_file import SchemaFile
 from tacit.domains.own.schema_parts import HeldOutSpec
 from tacit.domains.schema import NAMED, Choice, Say, name_cells, place, read_column
@@ -102,7 +102,7 @@ def hold(rows: Rows, schema: SchemaFile, content: Content, answers: Answers, say
     if schema.about.person is not None:
         persons = rows.table[schema.about.person].to_numpy(object)
         _check_named(rows, schema.about.person, say)
-    test = _held_out(rows, schema.test, persons)
+    test = _held_out(rows, schema.test, persons, say)
     if persons is not None and schema.test.column is not None:
         _check_apart(rows, persons, test, say)
     return Held(examples, where, persons, test)
@@ -116,19 +116,24 @@ def check_columns(rows: Rows, names: Iterable[str]) -> None:
     DataError
         Names file and column, and the nearest that there is.
     """
+    there = [str(name) for name in rows.table.columns]
     for name in names:
-        if name not in rows.table:
+        if name in there:
+            continue
+        if len(there) == 1 and (other := next((d for d in DELIMITERS if d in there[0]), None)):
             raise DataError(
-                f"{rows.source}: column {name!r} is missing; "
-                f"{nearest(name, map(str, rows.table.columns))}"
+                f"{rows.source}: column {name!r} is missing, and its first line is one name with "
+                f"{other!r} in it: if that is between its cells, write delimiter: {other!r} in the "
+                "schema"
             )
+        raise DataError(f"{rows.source}: column {name!r} is missing; {nearest(name, there)}")
 
 
 def _hint(cell: str) -> str:
     return "correct the cell, or add the site to sites.declared_sizes"
 
 
-def _held_out(rows: Rows, spec: HeldOutSpec, persons: Texts | None) -> Booleans:
+def _held_out(rows: Rows, spec: HeldOutSpec, persons: Texts | None, say: Say) -> Booleans:
     """Tell which rows are held out [n].
 
     By share it is a coin for each row (or person) that falls by all that stands in the file about
@@ -137,7 +142,13 @@ def _held_out(rows: Rows, spec: HeldOutSpec, persons: Texts | None) -> Booleans:
     """
     if spec.column is not None and spec.value is not None:
         column = column_of(spec.column, (spec.value,))
-        return column.allows(column.parse(rows.table[spec.column]))
+        found = column.allows(column.parse(rows.table[spec.column]))
+        if not found.any():
+            say(
+                f"{rows.source}: no row is held out: none has {spec.value!r} in column "
+                f"{spec.column!r}, as test says"
+            )
+        return found
     if persons is not None:
         names, back = np.unique(persons, return_inverse=True)
         return _coins([(name,) for name in names], spec)[back.reshape(-1)]

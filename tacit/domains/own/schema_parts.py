@@ -53,6 +53,10 @@ class Feature:
     def __post_init__(self) -> None:
         if (self.number is None) == (self.codes is None):
             raise ValueError("must have number: [lowest, highest] or codes: [all, there, are]")
+        if self.number is not None and self.typical is not None:
+            (low, high), (common_low, common_high) = self.number, self.typical
+            if common_low < low or common_high > high:
+                raise ValueError(f"typical: must lie within number, {low:g} to {high:g}")
         if self.codes is not None:
             if self.typical is not None or self.missing is not None:
                 raise ValueError('typical and missing go with number; add "" to codes instead')

@@ -140,8 +140,16 @@ def _check(schema: SchemaFile) -> None:
     for key, other in others.items():
         if other in told:
             raise ConfigurationError(f"{key}={other}: is the target")
-    if about.person in schema.features:
-        raise ConfigurationError(f"features.{about.person}: names persons: take it out")
+    for column, does in (
+        (about.person, "names persons"),
+        (schema.test.column, "tells what is held out"),
+    ):
+        if column in schema.features:
+            raise ConfigurationError(f"features.{column}: {does}: take it out")
+    shown = getattr(schema.content, "column", None)  # of texts or of images' paths
+    for key, other in {"target.column": told[0] if told else None, **others}.items():
+        if other is not None and other == shown:
+            raise ConfigurationError(f"{key}={other}: is what is learnt from")
     if about.person is None and sites is not None and sites.declared_persons is not None:
         raise ConfigurationError("sites.declared_persons: goes with person, the column of persons")
     _check_files(schema)

@@ -143,6 +143,14 @@ def test_good_data_are_shown_beside_what_is_public(ward, domain_words):
     assert persons == train
 
 
+def test_a_declared_size_that_is_far_off_is_named(ward, domain_words):
+    ended = check(domain_words, ward, SCHEMA.replace("north: 30", "north: 300"))
+    assert ended.code == 0
+    said = [line for line in ended.out.splitlines() if "declares" in line]
+    assert len(said) == 1
+    assert said[0].startswith("north declares 300 rows and has ")
+
+
 def test_without_sites_all_rows_are_checked_and_a_partition_is_named(ward, domain_words):
     ended = check(domain_words, ward, SCHEMA[: SCHEMA.index("sites:")])
     assert ended.code == 0

@@ -225,6 +225,12 @@ def test_texts_need_a_model_that_reads():
         read_domain(Rows(CARD, (64,)), Linear(), Train.HEAD, CPU)
 
 
+def test_a_revision_is_of_the_hub(made):
+    for name in (made["bert"], "all-MiniLM-L6-v2"):
+        with pytest.raises(ConfigurationError, match=r"revision=main: is of the hub, and .* here"):
+            hub.model_files(name, revision="main")
+
+
 def test_weights_are_pinned(made):
     files = hub.model_files(made["bert"])
     assert hub.model_files(made["bert"], files.sha256) == files

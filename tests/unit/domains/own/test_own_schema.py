@@ -74,6 +74,13 @@ def test_it_says_what_is_public(tmp_path):
         ("clinics.csv", "'{site}.csv'", "sites.column=clinic: every site has a file of its own"),
         ("clinics.csv", "~/clinics.csv", "must be written without ~"),
         ("sites: {", "person: age\nsites: {", "features.age: names persons"),
+        (
+            "sites: {",
+            "test: {column: age, value: 30}\nsites: {",
+            "features.age: tells what is held",
+        ),
+        ("typical: [30, 80]", "typical: [10, 80]", "typical: must lie within number, 18 to 110"),
+        ("typical: [30, 80]", "typical: [30, 111]", "typical: must lie within number, 18 to 110"),
         ("sites: {", "sites: {declared_persons: {north: 3, south: 3, west: 3}, ", "goes with pers"),
         ("sites: {", "sites: {values: {east: E}, ", "values: east is none of declared_sizes"),
         ("sites: {", "sites: {values: {north: south}, ", "values: two sites have the same"),

@@ -19,6 +19,7 @@ from tacit.domains.own.schema_reading import read_schema
 from tacit.errors import ConfigurationError, DataError
 
 IID = {"_target_": "tacit.domains.partition_sizes.IID", "sites": 4}
+WITHOUT_SMOKER = SCHEMA.replace('  smoker: {codes: ["no", former, "yes"]}\n', "")
 DIRICHLET = {"_target_": "tacit.domains.partition_labels.Dirichlet", "sites": 4, "alpha": 0.5}
 
 
@@ -131,9 +132,7 @@ def test_the_share_is_held_out_and_another_seed_holds_out_others(tmp_path):
 
 def test_the_same_rows_are_held_out_whatever_is_learnt_from(tmp_path):
     _, data = load(tmp_path)
-    without = SCHEMA.replace('  smoker: {codes: ["no", former, "yes"]}\n', "")
-    assert without != SCHEMA
-    _, fewer = load(tmp_path, without)
+    _, fewer = load(tmp_path, WITHOUT_SMOKER)
     for site in SITES:
         assert torch.equal(fewer[site].test.features, data[site].test.features[:, :3])
 
@@ -152,7 +151,7 @@ def test_persons_are_held_out_as_a_whole_and_numbered_at_each_site(tmp_path):
 
 
 def test_a_person_on_both_sides_of_a_given_split_is_named(tmp_path):
-    schema = SCHEMA + "person: patient\ntest: {column: smoker, value: former}\n"
+    schema = WITHOUT_SMOKER + "person: patient\ntest: {column: smoker, value: former}\n"
     with pytest.raises(DataError, match=r"row \d+ is held out, and 'p\d+' has rows to learn from"):
         load(tmp_path, schema)
 
@@ -167,7 +166,7 @@ def test_a_person_held_out_in_one_file_and_learnt_from_in_another_is_named(tmp_p
     ]
     for site, own in zip(("north", "south"), rows, strict=True):
         (tmp_path / f"{site}.csv").write_text("\n".join([HEADER, *own]) + "\n")
-    schema = SCHEMA.replace("clinics.csv", "'{site}.csv'").replace(", west: 20", "") + (
+    schema = WITHOUT_SMOKER.replace("clinics.csv", "'{site}.csv'").replace(", west: 20", "") + (
         "person: patient\ntest: {column: smoker, value: former}\n"
     )
     schema = schema.replace("sites: {column: clinic, ", "sites: {")
@@ -192,6 +191,27 @@ def test_a_person_named_as_a_number_and_as_one_with_a_point_would_be_two(tmp_pat
         load(tmp_path, SCHEMA + "person: patient\n", wrong)
     apart = [*rows, "2.5,50,20,no,north,ill", "7.0,50,20,no,north,ill"]
     OwnTable(write(tmp_path, SCHEMA + "person: patient\n", apart)).load()
+
+
+def test_a_value_that_no_row_has_holds_nothing_out(tmp_path):
+    said = []
+    path = write(tmp_path, SCHEMA + "test: {column: patient, value: nobody}\n")
+    Reader(read_schema(Path(path))).sites(SITES, said.append)
+    assert said == [
+        f"{tmp_path}/clinics.csv: no row is held out: none has 'nobody' in column 'patient', as "
+        "test says"
+    ]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_another_delimiter_is_named(tmp_path, delimiter):
+    path = write(tmp_path)
+    (tmp_path / "clinics.csv").write_text(
+        (tmp_path / "clinics.csv").read_text().replace(",", delimiter)
+    )
+    with pytest.raises(DataError, match=r"column 'age' is missing, .* write delimiter: ") as caught:
+        OwnTable(path).load()
+    assert repr(delimiter) in str(caught.value)
 
 
 def test_a_row_that_names_nobody_is_refused(tmp_path):

@@ -50,6 +50,19 @@ def texts(data):
     return sorted(text for part in parts for text in bytes_to_texts(part.features))
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [("person: note\n", "person=note: is what is"), ("", "target.column=note: is what is")],
+)
+def test_the_column_of_texts_is_for_texts_alone(notes, more, says):
+    schema = NOTES + more
+    (notes / "notes.yaml").write_text(
+        schema if more else schema.replace("column: urgent", "column: note")
+    )
+    with pytest.raises(ConfigurationError, match=says):
+        OwnText(str(notes / "notes.yaml"))
+
+
 @pytest.mark.parametrize("text", ["", " ", "\t"])
 def test_a_row_without_a_text_is_refused(notes, text):
     row = json.dumps({"note": text, "urgent": False, "desk": "east"})
