@@ -18,6 +18,7 @@ from tacit.domains.own.held import Booleans, Held, numbered
 from tacit.domains.own.schema_file import SchemaFile
 from tacit.domains.partition import LABEL, Integers, Partition, Parts, Table
 from tacit.domains.partitioned import PartitionedSites, declared_sizes
+from tacit.errors import ConfigurationError
 
 LEAST_HELD_OUT: Final = 10
 """Units that are held out for each site, on average, where sites have their own."""
@@ -71,7 +72,12 @@ def deal(held: Held, schema: SchemaFile, partition: Partition) -> Dealt:
         The partition's options do not fit the table.
     """
     train, test = (_units(held, which, schema) for which in (~held.test, held.test))
-    dealt = partition.divide(train.table)
+    try:
+        dealt = partition.divide(train.table)
+    except ConfigurationError as error:
+        if held.persons is None:
+            raise
+        raise ConfigurationError(f"{error} (what is divided are persons, not rows)") from error
     persons = None if held.persons is None else declared_sizes(dealt)
     parts = dealt if persons is None else _rows_of(dealt, train.of_row)
     sites = PartitionedSites(held.chosen(~held.test), parts, held.chosen(held.test))

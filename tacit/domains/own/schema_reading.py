@@ -140,12 +140,12 @@ def _check(schema: SchemaFile) -> None:
     for key, other in others.items():
         if other in told:
             raise ConfigurationError(f"{key}={other}: is the target")
-    for column, does in (
+    for taken, does in (
         (about.person, "names persons"),
         (schema.test.column, "tells what is held out"),
     ):
-        if column in schema.features:
-            raise ConfigurationError(f"features.{column}: {does}: take it out")
+        if taken in schema.features:
+            raise ConfigurationError(f"features.{taken}: {does}: take it out")
     shown = getattr(schema.content, "column", None)  # of texts or of images' paths
     for key, other in {"target.column": told[0] if told else None, **others}.items():
         if other is not None and other == shown:

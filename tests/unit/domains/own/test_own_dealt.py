@@ -8,6 +8,7 @@ from clinics import SCHEMA, SITES, lines, write
 from tacit.domains.domain import check_inputs, check_sites
 from tacit.domains.own.data import OwnTable
 from tacit.domains.own.dealt import LEAST_HELD_OUT
+from tacit.errors import ConfigurationError
 
 IID = {"_target_": "tacit.domains.partition_sizes.IID", "sites": 4}
 DIRICHLET = {"_target_": "tacit.domains.partition_labels.Dirichlet", "sites": 4, "alpha": 0.5}
@@ -70,6 +71,11 @@ def test_a_person_is_held_out_with_all_rows_at_one_site(dealt):
     for held in dealt(IID, "person: patient\n").values():
         persons = held.test.persons
         assert persons.bincount().tolist() == [2] * (len(persons) // 2)
+
+
+def test_more_sites_than_persons_are_refused_in_persons(dealt):
+    with pytest.raises(ConfigurationError, match=r"cannot be .* are persons, not rows"):
+        dealt({**IID, "sites": ROWS}, "person: patient\n")
 
 
 def test_sites_are_measured_on_all_where_there_is_too_little_for_each(dealt):
