@@ -109,9 +109,10 @@ def _from_hub(name: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(_NEEDED)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        lines = [line.strip(" .") for line in str(error).splitlines() if line.strip()]
         raise ConfigurationError(
             f"model.name={name}: no such folder or file here, and the hub does not give it "
-            f"({str(error).splitlines()[0]}): give the path of a folder with the model's "
+            f"({': '.join(lines[:2])}): give the path of a folder with the model's "
             "config.json and safetensors"
         ) from error
 
