@@ -80,14 +80,17 @@ class Comparison:
         return max(found, key=found.__getitem__)
 
 
+_LAST_TWO: Final = "'layer.[45]'"
 TWO: Final = Comparison(
     ("banking", "work"),
     ("training.rounds=20", "training.batch_size=150"),
     8.0,
     tuple(Way("head", rate) for rate in (100.0, 200.0, 400.0)),
-    tuple(Way("lora", 200.0, alpha, 8) for alpha in (0.1, 0.5)),
+    (
+        Way("lora", 200.0, 0.1, 8),
+        *(Way("ffa_lora", 200.0, alpha, 8, _LAST_TWO) for alpha in (0.4, 0.8, 1.6)),
+    ),
 )
-_LAST_TWO: Final = "'layer.[45]'"
 TEN: Final = Comparison(
     tuple(DECLARED_SIZES),
     ("training.rounds=40", "engine.precision=bf16", "engine.microbatch=4096"),
