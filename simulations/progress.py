@@ -12,7 +12,16 @@ from rich.text import Text
 
 from tacit.runs.evaluation import ALL
 from tacit.runs.guarantee import format_epsilon
-from tacit.runs.many import LISTED, SPREAD, Spread, count_of, rows_of, spenders_of, spread
+from tacit.runs.many import (
+    LISTED,
+    SPREAD,
+    Spread,
+    alike_in_words,
+    count_of,
+    rows_of,
+    spenders_of,
+    spread,
+)
 from tacit.runs.results import Results, Round
 from tacit.runs.summary import (
     LOSS_ON,
@@ -148,12 +157,13 @@ def final_table(results: Results, report: Path, console: Console) -> None:
         _figure(found.mean_of_sites),
         _figure(nothing.evaluation.mean_of_sites if nothing else None),
     )
-    if found.worst_site and found.gap is not None:
+    alike = alike_in_words(results)
+    if found.worst_site and found.gap is not None and alike is None:
         table.add_row(f"worst: {found.worst_site.site}", "", _figure(found.worst_site.value))
         table.add_row("gap to the best", "", _figure(found.gap))
     say(console, f"\n{results.domain.title}: {found.metric} on {where}")
     console.print(table)
-    for sentence in (useless_in_words(results), out_of_scope_in_words(results)):
+    for sentence in (alike, useless_in_words(results), out_of_scope_in_words(results)):
         if sentence is not None:
             say(console, sentence)
     if results.comparison:
@@ -166,9 +176,9 @@ def final_table(results: Results, report: Path, console: Console) -> None:
     elif results.privacy and results.privacy.simulated_noise:
         say(
             console,
-            f"\nε is per {results.domain.named(guarantee.unit)} at δ = {guarantee.delta:g}, as a "
-            "deployment of this plan would have it. The noise of this simulation follows a seed: "
-            "its weights are not private.",
+            f"\nε is per {results.domain.explained(guarantee.unit)} at δ = {guarantee.delta:g}, "
+            "as a deployment of this plan would have it. The noise of this simulation follows a "
+            "seed: its weights are not private.",
         )
     elif results.comparison:
         say(

@@ -99,13 +99,7 @@ def over_sites(results: Results) -> str | None:
     if known is None:
         return None
     if len(found.sites) <= LISTED:
-        if len(found.sites) < 2 or differ(found):
-            return None
-        return (
-            f"All {len(found.sites)} sites have the same figure, {format_figure(known.most)}. "
-            "Sites that share test rows, as those of one official test set, cannot be told apart: "
-            "a model that is of no use at one of them would not be seen."
-        )
+        return alike_in_words(results)
     if not differ(found):
         return f"At each of {len(found.sites):,} sites it is the same: {format_figure(known.most)}."
     return (
@@ -113,6 +107,21 @@ def over_sites(results: Results) -> str | None:
         f"{format_figure(known.lower)} in the lower quartile, {format_figure(known.median)} in the "
         f"median, {format_figure(known.upper)} in the upper quartile, {format_figure(known.most)} "
         f"at the most. The table names the {WORST} worst."
+    )
+
+
+def alike_in_words(results: Results) -> str | None:
+    """Say so where the sites that a table names cannot be told apart; None where they can."""
+    found = results.evaluation
+    if not 2 <= len(found.sites) <= LISTED or differ(found):
+        return None
+    value = found.value(next(iter(found.sites)))
+    if value is None:
+        return None
+    return (
+        f"All {len(found.sites)} sites have the same figure, {format_figure(value)}. Sites that "
+        "share test rows, as those of one official test set, cannot be told apart: a model that is "
+        "of no use at one of them would not be seen."
     )
 
 

@@ -173,6 +173,11 @@ class DomainSummary:
         """Return what a unit of a guarantee is called."""
         return self.row if unit is Unit.RECORD else unit.value
 
+    def explained(self, unit: Unit) -> str:
+        """Return the same and, of persons, what one is here: an engine, say."""
+        name = self.named(unit)
+        return f"{name} ({self.unit_protected})" if unit is Unit.PERSON else name
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:

@@ -58,8 +58,8 @@ def deployed_table(
     elif guarantee is not None:
         say(
             console,
-            f"ε is per {results.domain.named(guarantee.unit)} at δ = {guarantee.delta:g}, of this "
-            "run alone.",
+            f"ε is per {results.domain.explained(guarantee.unit)} at δ = {guarantee.delta:g}, of "
+            "this run alone.",
         )
     closing(results, report, console)
 

@@ -15,6 +15,7 @@ from many_sites import lines, many, names, spending, values
 from rich.console import Console
 
 from simulations.progress import LiveProgress, final_table
+from tacit.privacy.events import Unit
 from tacit.runs import many as many_module
 from tacit.runs.attendance import attendance, attendance_rows
 from tacit.runs.encoding import encode
@@ -79,6 +80,27 @@ def test_listed_sites_that_are_all_alike_are_not_ranked():
     assert "At each of 60 sites it is the same: 0.750." in page.words
     assert '<th scope="row">user-' not in page.html
     assert not any(row.startswith(" user-") for row in printed(results))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_at_a_terminal_sites_that_cannot_be_told_apart_are_not_ranked(same):
+    values = dict(zip(names(3), (0.75, 0.75, 0.75 if same else 0.5), strict=True))
+    found = evaluation("accuracy", Direction.MAXIMIZE, values, pooled=0.75)
+    lines = printed(replace(many(3), evaluation=found, comparison=()), width=300)
+    assert any("All 3 sites have the same figure, 0.750." in line for line in lines) == same
+    assert any("worst: user-000002" in line for line in lines) != same
+    assert any("gap to the best" in line for line in lines) != same
+
+
+@pytest.mark.parametrize("unit", Unit)
+def test_epsilon_is_per_what_the_guarantee_is_of(unit):
+    guarantee = replace(GUARANTEE, unit=unit, sites=spending(3, 1))
+    domain = replace(RESULTS.domain, unit_protected="one engine")
+    privacy = replace(PRIVACY, guarantees=(guarantee,))
+    lines = printed(replace(many(3), domain=domain, privacy=privacy), width=300)
+    (said,) = [line for line in lines if line.startswith("ε is per ")]
+    assert said.startswith(f"ε is per {domain.named(unit)}")
+    assert ("(one engine)" in said) == (unit is Unit.PERSON)
 
 
 def test_who_did_not_take_part_is_said():
