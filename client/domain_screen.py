@@ -28,11 +28,13 @@ def print_facts(reader: Reader, found: Mapping[str, SiteData], *, huggingface: b
     """
     console = Console(highlight=False)
     schema, card = reader.schema, reader.card
-    shape = " x ".join(map(str, reader.content.inputs))
+    shape = f"{' x '.join(map(str, reader.content.inputs))} numbers"
+    if card.texts:
+        shape = f"at most {reader.content.inputs[0]:,} bytes"
     console.print(f"{schema.path}: everything is as the schema says.\n", soft_wrap=True)
     console.print("What a run sees, all of it public:")
     columns = f" from {len(reader.content.groups)} columns" if reader.content.groups else ""
-    console.print(f"  {card.name}: {schema.kind.value}, {shape} numbers a row{columns}")
+    console.print(f"  {card.name}: {schema.kind.value}, {shape} a row{columns}")
     console.print(f"  {_told(card)}; measured by {card.metric.value}", soft_wrap=True)
     if card.public_pool:
         console.print(f"  a public pool: {card.public_pool}", soft_wrap=True)

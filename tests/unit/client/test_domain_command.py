@@ -151,6 +151,17 @@ def test_a_declared_size_that_is_far_off_is_named(ward, domain_words):
     assert said[0].startswith("north declares 300 rows and has ")
 
 
+def test_texts_have_a_number_of_bytes(tmp_path, domain_words):
+    rows = [f"note {n},{('east', 'west')[n % 2]},{('no', 'yes')[n % 3 == 0]}" for n in range(40)]
+    (tmp_path / "ward.csv").write_text("\n".join(["note,desk,urgent", *rows]) + "\n")
+    schema = (
+        "name: notes\nfiles: ward.csv\ntext: {column: note, length: 32}\n"
+        "target: {column: urgent, task: classes, classes: ['no', 'yes']}\n"
+        "sites: {column: desk, declared_sizes: {east: 20, west: 20}}\n"
+    )
+    assert "text, at most 32 bytes a row\n" in check(domain_words, tmp_path, schema).out
+
+
 def test_without_sites_all_rows_are_checked_and_a_partition_is_named(ward, domain_words):
     ended = check(domain_words, ward, SCHEMA[: SCHEMA.index("sites:")])
     assert ended.code == 0
