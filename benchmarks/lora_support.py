@@ -1,7 +1,7 @@
 """LoRA beside the head alone, at support desks: ``python -m benchmarks.lora_support PATH``.
 
-Two desks (banking and work, thirty of CLINC150's intents) in few and small batches take half an
-hour on one core. ``--ten`` is all of ``domain=support``, forty rounds of all sentences, for a GPU.
+Two desks (banking and work, thirty of CLINC150's intents) in few and small batches take an hour
+on one core. ``--ten`` is all of ``domain=support``, forty rounds of all sentences, for a GPU.
 Both ways have the same rounds, batches and ε for each sentence, and noise at each desk. How far
 they go is chosen first, at two made-up desks: for ten, with an ε at which noise on the mean of two
 is that on the mean of ten. ``PATH`` is what domain.root is.
