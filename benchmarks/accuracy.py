@@ -1,13 +1,16 @@
 """What docs/results.md says of accuracy: ``python -m benchmarks.accuracy DOMAIN [KEY=VALUE ...]``.
 
 The run that a person would type, once for each noise seed, with the baselines beside it. Means are
-over noise seeds, with a 95 % interval of Student's t; nothing is chosen here.
+over noise seeds, with a 95 % interval of Student's t; nothing is chosen here. With ``--missing
+SITE`` no request to train reaches that site, in any round; its held-out rows count as ever.
 """
 
 import argparse
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -17,10 +20,13 @@ from scipy import stats
 
 from benchmarks.report import print_json
 from commands.compose import composed
+from simulations.cohort import Cohort, Reach, in_process
+from simulations.experiment import Arm, Experiment
 from simulations.kept import keeping
 from simulations.progress import LiveProgress
 from simulations.simulate import simulate
 from tacit.configuration import read_settings
+from tacit.errors import ConfigurationError
 from tacit.runs.evaluation import Direction, Evaluation
 from tacit.runs.results import Results
 from tacit.runs.summary import learns_nothing
@@ -51,8 +57,22 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1)) * error)
 
 
-def runs(words: Sequence[str], seeds: int) -> Iterator[Results]:
-    """Run the experiment once for each noise seed."""
+def all_but(missing: str) -> Reach:
+    """Return what reaches the sites of a training but one."""
+
+    def reach(arm: Arm, experiment: Experiment, folder: Path) -> AbstractContextManager[Cohort]:
+        if missing not in arm.rows:
+            raise ConfigurationError(
+                f"--missing {missing}: is none of the sites: take one of {', '.join(arm.rows)}"
+            )
+        return in_process(arm, experiment, folder, {missing})
+
+    return reach
+
+
+def runs(words: Sequence[str], seeds: int, missing: str | None = None) -> Iterator[Results]:
+    """Run the experiment once for each noise seed, without one of its sites if it is named."""
+    reach = all_but(missing) if missing else in_process
     # Runs share the data, and what a pretrained model has read of it.
     with tempfile.TemporaryDirectory() as folder, keeping():
         for seed in range(seeds):
@@ -64,7 +84,7 @@ def runs(words: Sequence[str], seeds: int) -> Iterator[Results]:
                 ]
             )
             with LiveProgress(Console(quiet=True)) as progress:
-                yield simulate(read_settings(config), config, progress)[0]
+                yield simulate(read_settings(config), config, progress, reach)[0]
 
 
 def rows_of(results: Results) -> dict[str, Evaluation]:
@@ -98,12 +118,13 @@ def main() -> None:
     parser.add_argument("domain")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--missing", metavar="SITE", help="is in no round")
     asked = parser.parse_intermixed_args()
     words = [f"domain={asked.domain}", *asked.words]
     console = Console()
     found = list(
         track(
-            runs(words, asked.seeds),
+            runs(words, asked.seeds, asked.missing),
             total=asked.seeds,
             description="noise seeds",
             console=Console(stderr=True),
@@ -117,7 +138,8 @@ def main() -> None:
         for site, value in row.items()
     }
     figures[f"{RUN}/half width of the mean"] = table[RUN][MEAN].half
-    print_json(f"accuracy {' '.join(words)}", figures)
+    away = f" --missing {asked.missing}" if asked.missing else ""
+    print_json(f"accuracy {' '.join(words)}{away}", figures)
 
 
 def _print(

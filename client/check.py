@@ -29,7 +29,7 @@ from tacit.experiment import Prepared, domain_of
 from tacit.learning.sampling import People
 from tacit.logs import one_line
 from tacit.messages import Terms
-from tacit.plans import fewest_summed, site_plans, sums_securely
+from tacit.plans import LEAST_SITES, THREE, fewest_summed, site_plans, sums_securely
 from tacit.privacy.accounting import epsilon
 from tacit.privacy.events import NoisedSteps, Unit
 from tacit.privacy.ledger import Ledger
@@ -178,6 +178,12 @@ class _Check:
             yield (
                 f"that counts on {own.share.honest} sites' noise; by this site's own alone it "
                 f"would be ε = {alone:.4g}, and {policy.epsilon_alone:g} is allowed"
+            )
+        if len(sizes) == LEAST_SITES and not secure and self._file.secure_aggregation == "auto":
+            yield (
+                "of three sites the coordinator sees each one's part by itself; with "
+                "secure_aggregation=required there, and in site.yaml's experiment, their sum only, "
+                f"which secure_aggregation: 2 in site.yaml demands: {THREE}"
             )
         budget = privacy.epsilon
         if isinstance(privacy, RecordPrivacy) and privacy.epsilon > policy.epsilon_per_run:

@@ -32,7 +32,7 @@ from tacit.errors import ConfigurationError, ModelError, RunDirectoryError, Trus
 from tacit.experiment import Prepared, declared_units, domain_of, prepare_model
 from tacit.messages import Limits
 from tacit.models.trainable import trainable_weights
-from tacit.plans import ON_FROM, sums_securely
+from tacit.plans import LEAST_SITES, ON_FROM, THREE, sums_securely
 from tacit.privacy.events import Event
 from tacit.privacy.policy import steps_of, with_steps
 from tacit.privacy_settings import NoPrivacy
@@ -41,16 +41,12 @@ from tacit.runs.directory import RunDirectory, claim, read_config
 from tacit.runs.evaluation import DIRECTIONS, Evaluation, evaluation
 from tacit.runs.report import write_report
 from tacit.runs.results import Results, read, read_history, write
-from tacit.settings import Settings
+from tacit.settings import SecureAggregation, Settings
 from tacit.trust.bundle import ServerBundle, load_server_bundle, warnings
 from tacit.trust.validity import utc_now
 
 log = logging.getLogger(__name__)
 
-THREE: Final = (
-    "a secure sum of three sites bears nobody missing in a round, and counts on no site working "
-    "with the coordinator: were one, only one other would hide what each sends"
-)
 NOT_MEASURED: Final = "a deployed site releases no measurement of its own rows"
 
 
@@ -184,6 +180,12 @@ def _sites(bundle: ServerBundle, domain: Domain, settings: Settings) -> dict[str
     check_run(build_strategy(settings.strategy), settings, len(sizes), secure=secure)
     if secure and len(sizes) < ON_FROM:
         log.warning("%s", THREE)
+    elif len(sizes) == LEAST_SITES and settings.secure_aggregation is SecureAggregation.AUTO:
+        log.warning(
+            "secure_aggregation=auto: of three sites each one's part is seen by itself; with "
+            "secure_aggregation=required their sum only would be: %s",
+            THREE,
+        )
     return sizes
 
 

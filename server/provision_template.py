@@ -61,7 +61,9 @@ limits:
   least_noise_multiplier: 1.0
 
   # Noise that the sites of a run make together (privacy=shared_noise) may cost so much ε in one run
-  # should every other site give its share away; null: this site takes part in no such run.
+  # should every other site give its share away; null: this site takes part in no such run. It is of
+  # each run: lifetime_epsilon counts the others' shares, and no limit here is on what all runs
+  # together would cost without them.
   epsilon_alone_per_run: null
 
   # Of how many other sites the share of such noise is not counted on.
@@ -78,6 +80,8 @@ limits:
 
 # Among how many other sites' updates a secure sum must hide this site's; or auto: two, where the
 # roster has four of the domain's sites or more; or "off": the coordinator may see it by itself.
+# With three sites auto demands none. 2 does, and the coordinator then has to say
+# secure_aggregation=required: such a sum bears nobody missing and nobody who works with it.
 secure_aggregation: auto
 
 # Where to train: auto, cpu, cuda or cuda:1.

@@ -176,6 +176,7 @@ def _privacy(
             adversary=Adversary.OTHER_SITES_AND_MODEL_HOLDERS,
             mechanism=Mechanism.GAUSSIAN_AT_SERVER,
             clipping_quantile=chosen.clipping_quantile,
+            update_noise=_update_noise(plan) if chosen.clipping_quantile is not None else None,
         )
         guarantees = (guarantee,)
     if in_shares(chosen):
@@ -187,6 +188,11 @@ def _privacy(
         simulated_noise=simulated_noise,
         guarantees=guarantees,
     )
+
+
+def _update_noise(plan: RunPlan) -> float:
+    """Return the noise on an update, which is of the norm of update and count together."""
+    return next(iter(plan.sites.values())).unit_norm
 
 
 def _changed(spent: Iterable[Sequence[Event]], delta: float) -> float | None:

@@ -3,7 +3,7 @@
 Which messages are lost follows from the seed and the round, and from no site's data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import numpy as np
@@ -37,12 +37,42 @@ def lossy(engine: Engine, chosen: Availability, seed: int) -> Engine:
 
     def answer(cohort: Sequence[tuple[Message, str]]) -> list[Message | None]:
         there, in_time = _luck(cohort, chosen, seed)
-        reached = [asked for asked, is_there in zip(cohort, there, strict=True) if is_there]
-        replies = iter(engine(reached))
-        came = [next(replies) if is_there else None for is_there in there]
+        came = _answered(engine, cohort, there.tolist())
         return [reply if on_time else None for reply, on_time in zip(came, in_time, strict=True)]
 
     return answer
+
+
+def without(engine: Engine, missing: Collection[str]) -> Engine:
+    """Return an engine by which no request to train reaches some sites, in any round.
+
+    Parameters
+    ----------
+    engine
+        Answers what arrives.
+    missing
+        Names of these sites.
+    """
+
+    def answer(cohort: Sequence[tuple[Message, str]]) -> list[Message | None]:
+        return _answered(
+            engine, cohort, [site not in missing or not _trains(asked) for asked, site in cohort]
+        )
+
+    return answer
+
+
+def _answered(
+    engine: Engine, cohort: Sequence[tuple[Message, str]], there: Sequence[bool]
+) -> list[Message | None]:
+    """Ask those who are there; of the others nothing comes."""
+    reached = [asked for asked, is_there in zip(cohort, there, strict=True) if is_there]
+    replies = iter(engine(reached))
+    return [next(replies) if is_there else None for is_there in there]
+
+
+def _trains(message: Message) -> bool:
+    return message.metadata.message_type == MessageType.TRAIN
 
 
 def _luck(
@@ -50,7 +80,7 @@ def _luck(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Draw who is there and who is in time; questions that are not about training always are."""
     everybody = np.ones(len(cohort), dtype=np.bool_)
-    if not cohort or cohort[0][0].metadata.message_type != MessageType.TRAIN:
+    if not cohort or not _trains(cohort[0][0]):
         return everybody, everybody
     asked = record_in(cohort[0][0].content, CONFIG, ConfigRecord) or ConfigRecord()
     random = np.random.default_rng([_PURPOSE, seed, int(str(asked["server-round"]))])

@@ -16,7 +16,7 @@ from client.app import build_client_app
 from client.secure import SecureSums
 from client.site import Site, seeded_streams, system_streams
 from server.run_plan import RunPlan
-from simulations.availability import lossy
+from simulations.availability import lossy, without
 from simulations.engine import CohortEngine, Together
 from simulations.experiment import Arm, Experiment, noise_seed, secures
 from simulations.flower import identity_kept
@@ -126,8 +126,12 @@ class LocalCohort:
 
 
 @contextmanager
-def in_process(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[LocalCohort]:
+def in_process(
+    arm: Arm, experiment: Experiment, folder: Path, missing: Collection[str] = ()
+) -> Iterator[LocalCohort]:
     """Open the sites' ledgers in `folder` and make the sites; close them at the end.
+
+    Sites of the names `missing` are in the plan and in no round: no request to train reaches them.
 
     By the loop each site does just what a deployed one does, with a ledger of its own; what trains
     together has one ledger.
@@ -161,7 +165,7 @@ def in_process(arm: Arm, experiment: Experiment, folder: Path) -> Iterator[Local
             )
         if not arm.key and not experiment.settings.availability.perfect:
             engine = lossy(engine, experiment.settings.availability, experiment.settings.seed)
-        grid = LocalGrid(sites, engine)
+        grid = LocalGrid(sites, without(engine, missing) if missing else engine)
         yield LocalCohort(grid, grid.names, ledgers, together, choice, identities)
 
 

@@ -32,6 +32,10 @@ ON_FROM: Final = 4
 """From so many sites on a deployment sums securely by itself: with three, nobody may be missing."""
 LEAST_SITES: Final = 3
 """A sum of two tells each what the other sent."""
+THREE: Final = (
+    "a secure sum of three sites bears nobody missing in a round, and counts on no site working "
+    "with the coordinator: were one, only one other would hide what each sends"
+)
 
 
 def site_plans(

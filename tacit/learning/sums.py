@@ -164,7 +164,7 @@ def in_clients(
     norm = next(iter(plans.values())).unit_norm
     if not privacy.in_shares:
         grid = finest_grid(privacy.bits, dimension, cohort, norm)
-        cost = grid.l2_sensitivity(norm) * grid.spacing / norm - 1
+        cost = _noise_raised(grid, norm, sigma)
         if cost > MOST_ROUNDING_COST:
             raise _too_coarse(privacy.bits, cost)
         part = _part(grid, 1.0)
@@ -188,6 +188,17 @@ def in_clients(
         site: replace(plan, noise_multiplier=None, part=part, share=share)
         for site, plan in plans.items()
     }
+
+
+def _noise_raised(grid: Grid, norm: float, sigma: float) -> float:
+    """Bound by which part a grid raises the deviation of a sum that the coordinator noises.
+
+    Without a grid it is σ × norm. On one, noise is set for the sensitivity after rounding, and
+    rounding at random moves a coordinate of each vector with a variance of at most 1/4.
+    """
+    noised = grid.l2_sensitivity(norm) * grid.spacing / norm
+    rounded = math.sqrt(grid.sites) / 2 * grid.spacing / (sigma * norm)
+    return math.hypot(noised, rounded) - 1
 
 
 def _reach(plan: RoundPlan) -> float:

@@ -33,6 +33,8 @@ TEST_DATA: Final = (
     "At least one site marked its data as test data and its noise can be recomputed: no promise "
     "holds for these weights."
 )
+MOST_UPDATE_NOISE: Final = "at most 1.033"
+"""By `tacit.learning.clipping.count_weight`, where a run did not keep how much it was."""
 FALSE_ALARM: Final = 0.01
 LISTED_SITES: Final = 8
 
@@ -260,7 +262,10 @@ def _mechanism(guarantee: Guarantee, word: str) -> str:
         persons = guarantee.persons
         said += phrases.OF_A_PERSON.format(rows=persons.rows, within=persons.within)
     if guarantee.clipping_quantile is not None:
-        said += phrases.ADAPTIVE.format(quantile=guarantee.clipping_quantile)
+        more = guarantee.update_noise
+        said += phrases.ADAPTIVE.format(
+            quantile=guarantee.clipping_quantile, more=f"{more:.4g}" if more else MOST_UPDATE_NOISE
+        )
     return said.format(name=name, source=source, taken=f"{taken} {word}")
 
 

@@ -111,9 +111,10 @@ CLIENTS_IN_SHARES: Final = (
 )
 ADAPTIVE: Final = (
     " C follows the updates: beside its update each client sends whether it was not shortened, as "
-    "one more coordinate of the same vector. σ is relative to the norm of both, so that an update "
-    "alone has somewhat more noise than σ × C. C of the next round moves towards what leaves "
-    "{quantile:g} of the updates as they are (Andrew et al. 2021). The table has C of the first."
+    "one more coordinate of the same vector. Both are one release, with one noise and one charge. "
+    "σ is relative to the norm of both, so that an update alone has {more} times σ × C as noise. C "
+    "of the next round moves towards what leaves {quantile:g} of the updates as they are (Andrew "
+    "et al. 2021). The table has C of the first."
 )
 
 OWN_NOISE: Final = (

@@ -98,6 +98,8 @@ class Guarantee:
     sites: Mapping[str, SiteSpending]
     clipping_quantile: float | None = None
     """Share of updates that C, which followed them, was to leave as they are; None: C stayed."""
+    update_noise: float | None = None
+    """Where C followed the updates: noise on an update relative to σ × C, as a count shares it."""
     persons: Persons | None = None
     """What a person's gradient was made of, where a person is the unit."""
     epsilon_changed: float | None = None

@@ -1,8 +1,17 @@
 """What the coordinator sees of a run, in words: a sum over sites, or what each site sends."""
 
+from typing import Final
+
+from tacit.plans import LEAST_SITES, ON_FROM
 from tacit.privacy.events import Unit
 from tacit.runs.guarantee import Statement
+from tacit.runs.many import count_of
 from tacit.runs.results import Mechanism, Results, SecureSum
+
+_KEYS: Final = (
+    "the coordinator neither made the sites' keys nor holds the authority's: with these it could "
+    "sign as any of them"
+)
 
 
 def what_the_coordinator_sees(results: Results) -> tuple[Statement, ...]:
@@ -29,26 +38,37 @@ def _summed(results: Results, sums: SecureSum) -> tuple[Statement, ...]:
         Statement(
             "What it does not hide",
             "The sum itself, which may tell something of one site, most of all beside the sum of "
-            "another round without it. Against that there is noise, where there is a guarantee.",
+            f"another round without it. {_against_that(_mechanism(results))}",
         ),
     )
+
+
+def _against_that(mechanism: Mechanism | None) -> str:
+    if mechanism is None:
+        return "Against that there is nothing: no noise is in it."
+    if mechanism is Mechanism.GAUSSIAN_AT_SERVER:
+        return (
+            "The coordinator sees it exact, and is trusted with it: the noise that it adds then is "
+            "against whoever sees a model."
+        )
+    return "Against that there is the noise that is in it."
 
 
 def _trust(sums: SecureSum) -> str:
     if not sums.corrupt:
         return (
-            "No site works with the coordinator: were one, only one other would hide what each "
-            f"sends. With {sums.sites} sites nobody may be missing in a round."
+            "No site works with the coordinator (were one, only one other would hide what each "
+            f"sends), and {_KEYS}. With {sums.sites} sites nobody may be missing in a round."
         )
     return (
-        f"At most {sums.corrupt} of the {sums.sites} sites work with the coordinator, and every "
-        "site has the same roster of keys, which it pinned itself. The coordinator may lie as it "
-        "likes: then there is no sum."
+        f"At most {sums.corrupt} of the {sums.sites} sites work with the coordinator, every site "
+        f"has the same roster of keys, which it pinned itself, and {_KEYS}. In all else it may lie "
+        "as it likes: then there is no sum."
     )
 
 
 def _each(results: Results) -> tuple[Statement, ...]:
-    mechanism = results.privacy.guarantees[0].mechanism if results.privacy else None
+    mechanism = _mechanism(results)
     if mechanism is Mechanism.SKELLAM_IN_SHARES:
         return (
             Statement(
@@ -71,7 +91,28 @@ def _each(results: Results) -> tuple[Statement, ...]:
         Statement("What is seen", seen),
         Statement(
             "What would be seen otherwise",
-            "With secure_aggregation=required (from four sites on, what a deployment does by "
-            "itself) the sum over the sites, and no site's own part.",
+            _otherwise(count_of(results)),
         ),
     )
+
+
+def _otherwise(sites: int) -> str:
+    if sites < LEAST_SITES:
+        return (
+            "With secure_aggregation=required and at least three sites the sum over them, and no "
+            "site's own part. A sum of two tells each what the other sent."
+        )
+    if sites < ON_FROM:
+        return (
+            "With secure_aggregation=required the sum over the three sites, and no site's own "
+            "part: as long as nobody is missing in a round and no site works with the "
+            "coordinator. It bears neither, so that a deployment of three does so only if asked."
+        )
+    return (
+        "With secure_aggregation=required (from four sites on, what a deployment does by itself) "
+        "the sum over the sites, and no site's own part."
+    )
+
+
+def _mechanism(results: Results) -> Mechanism | None:
+    return results.privacy.guarantees[0].mechanism if results.privacy else None

@@ -188,7 +188,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Agreements:
-    """All signatures over the survivors."""
+    """Signatures over the survivors, of a quorum or more."""
 
     KIND: ClassVar[bytes] = b"tss8"
     signatures: Entries

@@ -156,7 +156,10 @@ class Server:
         }
 
     def agreements(self) -> dict[str, bytes]:
-        """Close the agreements; return all signatures, for each signer.
+        """Close the agreements; return a quorum's signatures, for each signer.
+
+        A site goes by a quorum, and by the threshold of its own neighbourhood, whoever has signed:
+        what is beyond that it would check for nothing, and of 100 sites that is a third.
 
         Raises
         ------
@@ -164,8 +167,12 @@ class Server:
             Fewer sites signed than a quorum.
         """
         signers = self._close(Stage.AGREED, self._agreements)
-        signatures = Agreements(tuple((site, self._agreements[site]) for site in signers))
-        return dict.fromkeys(signers, signatures.encode())
+        return {
+            site: Agreements(
+                tuple((name, self._agreements[name]) for name in self._enough(site, signers))
+            ).encode()
+            for site in signers
+        }
 
     def total(self) -> Total:
         """Close the round; return the sum.
@@ -181,6 +188,15 @@ class Server:
             self._context, self._session, self._dealings, self._dealers, self._survivors
         )
         return Unmasking(closed, self._revealed, self.faults).total(self._sum)
+
+    def _enough(self, site: str, signers: tuple[str, ...]) -> list[str]:
+        """Choose whose signatures are enough for a site: its own, its holders', then others'."""
+        neighbourhoods = self._session.neighbourhoods
+        around = [n for n in neighbourhoods.neighbours(site) if n in self._agreements]
+        first = [site, *around[: neighbourhoods.threshold - 1]]
+        others = [name for name in signers if name not in first]
+        missing = max(0, self._context.cohort.quorum - len(first))
+        return sorted([*first, *others[:missing]])
 
     def _take_advertisement(self, site: str, content: bytes) -> None:
         advertised = decode(Advertisement, content, site)

@@ -82,12 +82,18 @@ def test_c_follows_the_updates_and_a_sum_that_nobody_sees_through_gives_the_same
     assert (alone["adversary"], alone["honest_sites"]) == ("server_and_other_sites", 1)
     assert together["unit"] == alone["unit"] == "client"
     assert together["clipping_quantile"] == 0.5
+    more = together["update_noise"]
+    assert 1 < more < 1.033
     history = (tmp_path / "open" / "history.jsonl").read_text().splitlines()
     norms = [json.loads(line)["clipping_norm"] for line in history[1:]]
     assert norms[0] == 0.5
     assert len(set(norms)) == ROUNDS
     page = (tmp_path / "masked" / "report.html").read_text()
-    for words in ("At least 9 clients", "C follows the updates", "the sum over at least 10 of 10"):
+    for words in (
+        "At least 9 clients",
+        f"alone has {more:.4g} times σ × C as noise",
+        "the sum over at least 10 of 10",
+    ):
         assert words in page
 
 

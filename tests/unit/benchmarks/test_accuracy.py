@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from benchmarks import accuracy
-from benchmarks.accuracy import MEAN, RUN, Interval, gathered, interval, rows_of
+from benchmarks.accuracy import MEAN, RUN, Interval, gathered, interval, rows_of, runs
+from tacit.errors import ConfigurationError
 from tacit.runs.evaluation import Direction, evaluation
 from tacit.runs.results import Comparison
 
@@ -40,7 +41,7 @@ def printed(monkeypatch, capsys):
     """Call the benchmark for the given runs; gives its lines."""
 
     def call(*found):
-        monkeypatch.setattr(accuracy, "runs", lambda words, seeds: iter(found[:seeds]))
+        monkeypatch.setattr(accuracy, "runs", lambda words, seeds, missing: iter(found[:seeds]))
         monkeypatch.setattr("sys.argv", ["accuracy", "made_up", "--seeds", str(len(found))])
         monkeypatch.setenv("COLUMNS", "120")
         accuracy.main()
@@ -171,3 +172,35 @@ def test_the_table_and_the_last_line_give_the_same_figures(printed):
     # Student's 0.975 quantile with one degree of freedom is tan(0.475 π) = 12.706.
     half = np.tan(0.475 * np.pi) * 0.025
     assert figures[f"{RUN}/half width of the mean"] == pytest.approx(half)
+
+
+SHORT = ["domain=hospitals", "privacy=shared_noise", "training.rounds=2", "training.min_replies=3"]
+
+
+def test_a_site_that_is_missing_is_in_no_round_and_measured_as_ever():
+    (found,) = runs(SHORT, 1, "county")
+    away = [note for note in found.notes if "did not take part" in note]
+    assert [note.partition(" did not")[0] for note in away] == [
+        "round 1: county",
+        "round 2: county",
+    ]
+    assert "county" in found.evaluation.sites
+    (whole,) = runs(SHORT, 1)
+    assert not any("did not take part" in note for note in whole.notes)
+    assert found.weights_sha256 != whole.weights_sha256
+
+
+def test_whoever_is_missing_must_be_one_of_the_sites():
+    with pytest.raises(ConfigurationError, match=r"--missing va: is none of .* county, referral"):
+        list(runs(SHORT, 1, "va"))
+
+
+def test_the_last_line_says_who_was_missing(monkeypatch, capsys):
+    told = []
+    monkeypatch.setattr(accuracy, "runs", lambda *given: told.append(given) or iter([run_of()]))
+    words = ["accuracy", "made_up", "--seeds", "1", "--missing", "north", "a=b"]
+    monkeypatch.setattr("sys.argv", words)
+    accuracy.main()
+    assert told == [(["domain=made_up", "a=b"], 1, "north")]
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last["benchmark"] == "accuracy domain=made_up a=b --missing north"

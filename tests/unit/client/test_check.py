@@ -313,6 +313,21 @@ def test_a_smaller_budget_or_a_least_noise_only_means_more_noise(site, looked):
     assert (code, sigma(noisy)) == (ExitCode.DONE, 50.0)
 
 
+def test_one_of_three_sites_is_told_what_a_sum_of_them_would_bear(site, looked, tmp_path):
+    three = ["county", "referral", "screening"]
+    make_folder(tmp_path / "three", three, Hosts.parse(["localhost"], []), utc_now())
+    shutil.copytree(tmp_path / "three" / "sites" / "county", tmp_path / "site")
+
+    def told(*words, **keys):
+        (_, lines) = looked(site(*words, **keys))[1]["policy and cost"]
+        return [line for line in lines if "a secure sum of three sites bears nobody" in line]
+
+    (open_,) = told()
+    assert "the coordinator sees each one's part by itself" in open_
+    assert not told(secure_aggregation="off")
+    assert not told("secure_aggregation=required", secure_aggregation=2)
+
+
 def test_a_site_without_privacy(site, looked):
     _, found = looked(site("privacy=none"))
     assert found["model"][1] == [

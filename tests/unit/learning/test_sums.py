@@ -5,13 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import binom, norm
 
 from tacit.errors import ConfigurationError
 from tacit.learning.parts import update_part
 from tacit.learning.plan import LocalOptimizer, RoundPlan
-from tacit.learning.sums import REACH, in_updates
+from tacit.learning.sums import REACH, in_clients, in_updates
+from tacit.privacy.calibration import noise_multiplier
+from tacit.privacy.events import Unit
 from tacit.privacy.randomness import Stream
+from tacit.privacy_settings import ClientPrivacy
 
 SIZES = {"east": 200, "north": 100, "south": 50, "west": 200}
 PRIVATE = RoundPlan(
@@ -179,3 +183,46 @@ def test_16_bits_are_refused_where_rounding_costs_more(plan, sizes):
     with pytest.raises(ConfigurationError, match=r"over 5 %: take privacy\.bits=32"):
         summed(plan, sizes, bits=16)
     assert summed(plan, sizes, bits=32)
+
+
+def of_clients(count, epsilon, *, dimension=18, **changes):
+    """A client's plan where the coordinator noises one sum of all, and σ of that."""
+    sigma = noise_multiplier(epsilon, 1e-4, 1.0, 1)
+    privacy = ClientPrivacy("client_level", epsilon, 1e-4, 2.0, bits=16, **changes)
+    plan = replace(PRIVATE, noise_multiplier=sigma, unit=Unit.CLIENT)
+    plans = in_clients(
+        {str(number): plan for number in range(count)},
+        privacy,
+        sigma=sigma,
+        cohort=count,
+        steps=1,
+        rounds=1,
+        fewest=count,
+        dimension=dimension,
+    )
+    return plans["0"], sigma
+
+
+@pytest.mark.parametrize("epsilon", [8.0, 16.0])
+def test_the_rounding_of_all_clients_counts_and_not_only_what_it_adds_to_the_sensitivity(epsilon):
+    """Of 300 it adds 3 % to the sensitivity, and more than 5 % to the error of the sum."""
+    with pytest.raises(ConfigurationError, match=r"over 5 %: take privacy\.bits=32"):
+        of_clients(300, epsilon)
+    assert of_clients(10, epsilon)[0].part.bits == 16
+    assert of_clients(300, 1.0)[0].part.bits == 16
+
+
+@pytest.mark.parametrize("quantile", [None, 0.5])
+def test_16_bits_raise_the_error_of_a_sum_of_clients_by_no_more_than_5_percent(quantile):
+    """Every update lies half way between two steps of the grid: the worst there is for rounding."""
+    found, sigma = of_clients(200, 16.0, dimension=64, clipping_quantile=quantile)
+    grid = found.part.grid()
+    half = torch.full((200, grid.dimension), grid.spacing / 2, dtype=torch.float64)
+    errors = [
+        grid.rounded(half, found.unit_norm, Stream.seeded(seed, "a", 1, "rounding")).sum(0) - 100
+        for seed in range(100)
+    ]
+    rounding = torch.stack(errors).double().mul(grid.spacing).std().item()
+    noise = sigma * grid.l2_sensitivity(found.unit_norm) * grid.spacing
+    raised = math.hypot(noise, rounding) / (sigma * found.unit_norm)
+    assert 1.02 < raised < 1.05

@@ -9,6 +9,7 @@ from dp_accounting import get_epsilon_gaussian, get_sigma_gaussian
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from randomness_example import seeded
+from scipy.stats import norm
 
 from tacit.errors import ConfigurationError
 from tacit.privacy.accounting import epsilon
@@ -188,9 +189,10 @@ def test_a_sum_that_fits_no_grid_is_refused():
 
 
 def test_a_whole_step_has_the_noise_that_is_said():
-    """Four sites' vectors, rounded, noised and summed: the error's variance, and what dropouts do.
+    """Four sites' vectors, rounded, noised and summed: the error's law, and what dropouts do.
 
-    Fixed seeds; five standard errors of a variance over 2 × 10⁵ coordinates.
+    Fixed seeds; five standard errors of a variance, and of the share beyond three deviations, over
+    2 × 10⁵ coordinates. Shares are so large on this grid that their sum's tail is a normal one's.
     """
     d = 200_000
     terms = {name: Terms(1.0, 5) for name in "abcd"}
@@ -210,6 +212,9 @@ def test_a_whole_step_has_the_noise_that_is_said():
         wanted = noise.total_variance(len(present))
         assert abs(float(error.square().mean()) / wanted - 1) < 5 * math.sqrt(2 / d)
         assert abs(float(error.mean())) < 5 * math.sqrt(wanted / d)
+        beyond = float((error.abs() > 3 * math.sqrt(wanted)).double().mean())
+        tail = 2 * norm.sf(3)
+        assert abs(beyond - tail) < 5 * math.sqrt(tail * (1 - tail) / d)
 
 
 # What cannot be

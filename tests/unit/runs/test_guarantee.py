@@ -119,6 +119,14 @@ def test_rows_that_overlap_go_by_their_name_and_a_measurement_has_its_own_epsilo
     assert "A measurement" not in words(GUARANTEE)
 
 
+@pytest.mark.parametrize(("more", "said"), [(1.02134, "1.021"), (None, "at most 1.033")])
+def test_where_c_follows_the_updates_it_says_what_the_count_costs(more, said):
+    moving = replace(GUARANTEE, clipping_quantile=0.5, update_noise=more)
+    mechanism = words(moving)["Mechanism"]
+    assert f"an update alone has {said} times σ × C as noise" in mechanism
+    assert "one release, with one noise and one charge" in mechanism
+
+
 def test_a_word_that_nobody_explained_is_found(monkeypatch: pytest.MonkeyPatch):
     kept = {unit: text for unit, text in phrases.UNIT.items() if unit is not Unit.PERSON}
     monkeypatch.setattr(phrases, "UNIT", kept)

@@ -5,7 +5,7 @@ import math
 import pytest
 from site_example import ask, query
 
-from simulations.availability import lossy
+from simulations.availability import lossy, without
 from tacit.configuration import read_as
 from tacit.errors import ConfigurationError
 from tacit.messages import ENROL
@@ -93,6 +93,16 @@ def test_other_questions_always_arrive():
     questions = [(query(ENROL), f"site-{k}") for k in range(50)]
     assert share(lossy(echo, Availability(dropout=0.9), 0)(questions)) == 1
     assert lossy(echo, Availability(dropout=0.9), 0)([]) == []
+
+
+def test_whoever_is_missing_is_asked_to_train_in_no_round_and_all_else():
+    echo = Echo()
+    gone = without(echo, {"site-1", "site-3"})
+    for number in (1, 2):
+        came = [reply is not None for reply in gone(asked(number, 5))]
+        assert came == [True, False, True, False, True]
+    assert echo.asked == 2 * ["site-0", "site-2", "site-4"]
+    assert share(gone([(query(ENROL), f"site-{k}") for k in range(5)])) == 1
 
 
 @pytest.mark.parametrize(
