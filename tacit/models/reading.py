@@ -186,11 +186,12 @@ def read_domain(
         The model cannot read such examples, or its files cannot be used.
     """
     if is_reader(architecture):
-        if domain.groups:
+        if any(column.stop - column.start > 1 for column in domain.groups):
+            # Columns that are numbers alone may be the samples of a sound.
             raise ModelError(
                 f"model.architecture={architecture.name} reads texts, images or sounds, and "
-                f"examples of {domain.card.name} are columns of a table: use model=tabular or "
-                "model=linear"
+                f"examples of {domain.card.name} are columns of a table, some with codes or "
+                "missing values: use model=tabular or model=linear"
             )
         reading = cast(Reads, architecture).reading(
             tuple(domain.inputs), domain.card, train, device

@@ -199,9 +199,16 @@ def test_a_model_that_does_not_take_the_examples_is_refused(made, kind, card, in
 
 @pytest.mark.parametrize("kind", ["bert", "waves"])
 def test_columns_of_a_table_are_for_other_models(made, kind):
-    table = Rows(PIXELS, (400,), groups=(slice(0, 400),))
-    with pytest.raises(ModelError, match=r"columns of a table: use model=tabular or model=linear"):
+    table = Rows(PIXELS, (400,), groups=(slice(0, 3), *(slice(n, n + 1) for n in range(3, 400))))
+    with pytest.raises(ModelError, match=r"columns of a table, .*: use model=tabular or model=lin"):
         read_domain(table, Transformers(made[kind]), Train.HEAD, CPU)
+
+
+def test_columns_of_numbers_alone_may_be_the_samples_of_a_sound(made):
+    samples = Rows(PIXELS, (400,), groups=tuple(slice(n, n + 1) for n in range(400)))
+    assert isinstance(
+        read_domain(samples, Transformers(made["waves"]), Train.HEAD, CPU), ReadDomain
+    )
 
 
 def test_a_model_that_begins_to_count_places_later_takes_fewer_tokens(folder):
