@@ -84,11 +84,12 @@ def deal(held: Held, schema: SchemaFile, partition: Partition) -> Dealt:
     owners = _owners(dealt, train.table, test.table)
     if owners is None:
         return Dealt(sites, declared_sizes(parts), persons)
-    site_of = np.full(len(held.test), -1)
-    site_of[test.rows] = owners[test.of_row]
+    site_of = owners[test.of_row]
+    in_order = test.rows[np.argsort(site_of, kind="stable")]
+    places = np.split(in_order, np.bincount(site_of).cumsum()[:-1])
     each = {
-        site: SiteData(own.train, held.chosen(site_of == number))
-        for number, (site, own) in enumerate(sites.items())
+        site: SiteData(own.train, held.at(own_places))
+        for (site, own), own_places in zip(sites.items(), places, strict=True)
     }
     return Dealt(each, declared_sizes(parts), persons)
 

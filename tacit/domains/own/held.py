@@ -53,13 +53,17 @@ class Held:
         return SiteData(self.chosen(own & ~self.test), self.chosen(own & self.test))
 
     def chosen(self, which: Booleans) -> Examples:
-        """Return some of the rows; their persons are numbered anew."""
-        rows = torch.from_numpy(np.flatnonzero(which))
+        """Return some of the rows [n]; their persons are numbered anew."""
+        return self.at(np.flatnonzero(which))
+
+    def at(self, places: npt.NDArray[np.int64]) -> Examples:
+        """Return the rows at these places; their persons are numbered anew."""
+        rows = torch.from_numpy(places)
         features = self.examples.features.index_select(0, rows)
         targets = self.examples.targets.index_select(0, rows)
         if self.persons is None:
             return Examples(features, targets)
-        return Examples(features, targets, torch.from_numpy(numbered(self.persons[which])))
+        return Examples(features, targets, torch.from_numpy(numbered(self.persons[places])))
 
 
 def numbered(persons: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
