@@ -14,7 +14,7 @@ from tacit.domains.domain import Examples, SiteData
 from tacit.domains.own.answers import Answers
 from tacit.domains.own.content import Content, Rows, column_of
 from tacit.domains.own.files import DELIMITERS, SITE_FOLDER
-from tacit.domains.own.schema_file import SchemaFile
+from tacit.domains.own.schema_file import Kind, SchemaFile
 from tacit.domains.own.schema_parts import HeldOutSpec
 from tacit.domains.schema import NAMED, Choice, Say, name_cells, place, read_column
 from tacit.errors import DataError
@@ -106,7 +106,8 @@ def hold(rows: Rows, schema: SchemaFile, content: Content, answers: Answers, say
     if schema.about.person is not None:
         persons = rows.table[schema.about.person].to_numpy(object)
         _check_named(rows, schema.about.person, say)
-    test = _held_out(rows, schema.test, persons, say)
+    pixels = examples.features if schema.kind is Kind.IMAGES else None
+    test = _held_out(rows, schema.test, persons, pixels, say)
     if persons is not None and schema.test.column is not None:
         _check_apart(rows, persons, test, say)
     return Held(examples, where, persons, test)
@@ -137,12 +138,15 @@ def _hint(cell: str) -> str:
     return "correct the cell, or add the site to sites.declared_sizes"
 
 
-def _held_out(rows: Rows, spec: HeldOutSpec, persons: Texts | None, say: Say) -> Booleans:
+def _held_out(
+    rows: Rows, spec: HeldOutSpec, persons: Texts | None, pixels: torch.Tensor | None, say: Say
+) -> Booleans:
     """Tell which rows are held out [n].
 
     By share it is a coin for each row (or person) that falls by all that stands in the file about
-    it: whether another row is there changes nothing for it, as the guarantee needs, equal rows stay
-    together, and it is the same whatever is learnt from.
+    it (of an image by its pixels, whatever its name): whether another row is there changes nothing
+    for it, as the guarantee needs, equal rows stay together, and it is the same whatever is learnt
+    from.
     """
     if spec.column is not None and spec.value is not None:
         column = column_of(spec.column, (spec.value,))
@@ -156,6 +160,8 @@ def _held_out(rows: Rows, spec: HeldOutSpec, persons: Texts | None, say: Say) ->
     if persons is not None:
         names, back = np.unique(persons, return_inverse=True)
         return _coins([(name,) for name in names], spec)[back.reshape(-1)]
+    if pixels is not None:
+        return _coins([(image.tobytes(),) for image in pixels.numpy()], spec)
     return _coins(list(zip(*(rows.table[name] for name in rows.table), strict=True)), spec)
 
 
