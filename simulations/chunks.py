@@ -119,9 +119,13 @@ def mean_of(
 
 
 def memory_of(device: torch.device, workers: int) -> int:
-    """Return how many bytes a cohort may take on a device that so many processes share."""
+    """Return how many bytes a cohort may take on a device that so many processes share.
+
+    GPUs are dealt out to processes, so that each has its share of them.
+    """
     if device.type == "cuda":
-        return int(SHARE * torch.cuda.get_device_properties(device).total_memory)
+        sharing = ceil(workers / torch.cuda.device_count())
+        return int(SHARE * torch.cuda.get_device_properties(device).total_memory / sharing)
     return int(SHARE * _machine_memory() / workers)
 
 
