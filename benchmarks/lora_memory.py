@@ -18,14 +18,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.report import print_json
+from tacit.devices import compute_of
 from tacit.domains.domain import Examples
-from tacit.learning.local import Compute, train_round
+from tacit.learning.local import train_round
 from tacit.learning.plan import RoundPlan
 from tacit.models.adapters import Lora, add_adapters
 from tacit.models.backbone import BackboneModel, Head
 from tacit.models.trainable import Train, choose_trainable
 from tacit.models.transformer_backbones import Pooling, TextBackbone
 from tacit.privacy.randomness import Stream
+from tacit.settings import EngineKind, EngineSettings, Precision
 
 TEXTS: Final = 64
 LENGTH: Final = 128
@@ -38,7 +40,7 @@ class Way:
 
     title: str
     microbatch: int | None
-    precision: torch.dtype = torch.float32
+    precision: Precision = Precision.FP32
 
 
 WAYS: Final = (
@@ -48,8 +50,8 @@ WAYS: Final = (
 )
 ON_GPU: Final = (
     *WAYS,
-    Way("all at once, bf16", None, torch.bfloat16),
-    Way("microbatches of 8, bf16", 8, torch.bfloat16),
+    Way("all at once, bf16", None, Precision.BF16),
+    Way("microbatches of 8, bf16", 8, Precision.BF16),
 )
 
 
@@ -69,6 +71,11 @@ def measured(way: Way, device: torch.device) -> tuple[float, float, int]:
     tokens = torch.randint(config.vocab_size, (TEXTS, LENGTH)).float()
     rows = Examples(tokens, torch.randint(CLASSES, (TEXTS,)))
 
+    engine = EngineSettings(
+        EngineKind.LOOP, device=str(device), microbatch=way.microbatch, precision=way.precision
+    )
+    compute = compute_of(engine)
+
     def step() -> float:
         began = time.perf_counter()
         train_round(
@@ -78,7 +85,7 @@ def measured(way: Way, device: torch.device) -> tuple[float, float, int]:
             coins=Stream.seeded(0, "site", 1, "coins"),
             noise=Stream.seeded(0, "site", 1, "noise"),
             layers=Stream.seeded(0, "site", 1, "layers"),
-            compute=Compute(device, way.microbatch, way.precision),
+            compute=compute,
         )
         if device.type == "cuda":
             torch.cuda.synchronize(device)

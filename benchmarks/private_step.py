@@ -21,11 +21,13 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks.report import print_json
+from tacit.devices import compute_of
 from tacit.domains.domain import Examples
-from tacit.learning.local import Compute, train_round
+from tacit.learning.local import train_round
 from tacit.learning.plan import RoundPlan
 from tacit.models.trainable import Train, choose_trainable
 from tacit.privacy.randomness import Stream
+from tacit.settings import EngineKind, EngineSettings
 
 CLASSES: Final = 10
 SAMPLING_RATE: Final = 0.1
@@ -165,7 +167,7 @@ def steps_of(case: Case, batch: int, device: torch.device) -> dict[str, Callable
     choose_trainable(model, case.train)
     size = round(batch / SAMPLING_RATE)
     data = Examples(torch.randn(size, *case.inputs), torch.randint(CLASSES, (size,)))
-    compute = Compute(device)
+    compute = compute_of(EngineSettings(EngineKind.LOOP, device=str(device)))
 
     def coins(number: int) -> Stream:
         return Stream.seeded(0, case.name, number, "coins")

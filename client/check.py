@@ -181,9 +181,10 @@ class _Check:
             )
         if len(sizes) == LEAST_SITES and not secure and self._file.secure_aggregation == "auto":
             yield (
-                "of three sites the coordinator sees each one's part by itself; with "
-                "secure_aggregation=required there, and in site.yaml's experiment, their sum only, "
-                f"which secure_aggregation: 2 in site.yaml demands: {THREE}"
+                "of three sites the coordinator sees each one's part by itself. With "
+                "secure_aggregation=required, at the coordinator and in site.yaml's experiment, it "
+                "sees their sum only; secure_aggregation: 2 in site.yaml demands that. But "
+                f"{THREE}"
             )
         budget = privacy.epsilon
         if isinstance(privacy, RecordPrivacy) and privacy.epsilon > policy.epsilon_per_run:

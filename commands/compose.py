@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from commands.options import Options, options
 from tacit.errors import ConfigurationError
@@ -220,9 +220,11 @@ def _keys(node: object, prefix: str) -> Iterator[str]:
 
 def _check_complete(config: DictConfig) -> None:
     if missing := sorted(str(key) for key in OmegaConf.missing_keys(config)):
-        raise ConfigurationError(
-            f"{', '.join(missing)} must be set: add {missing[0]}=VALUE to the command line"
-        )
+        raise ConfigurationError(_must_be_set(missing))
+
+
+def _must_be_set(keys: Sequence[str]) -> str:
+    return f"{', '.join(keys)} must be set: add {keys[0]}=VALUE to the command line"
 
 
 def _in_quotes(word: str) -> str:
@@ -247,4 +249,6 @@ def _in_words(error: Exception) -> str:
         return f"{mark.name}, line {mark.line + 1}: {error.problem}"
     key = getattr(error, "full_key", None)
     text = str(error).strip().splitlines()[0]
+    if isinstance(error, InterpolationToMissingValueError):
+        return _must_be_set([text.rpartition(" ")[2]])
     return f"{key}: {text}" if key else text

@@ -119,13 +119,9 @@ def mean_of(
 
 
 def memory_of(device: torch.device, workers: int) -> int:
-    """Return how many bytes a cohort may take on a device that so many processes share.
-
-    GPUs are dealt out to processes, so that each has its share of them.
-    """
+    """Return how many bytes a cohort may take, where all these processes may share the device."""
     if device.type == "cuda":
-        sharing = ceil(workers / torch.cuda.device_count())
-        return int(SHARE * torch.cuda.get_device_properties(device).total_memory / sharing)
+        return int(SHARE * torch.cuda.get_device_properties(device).total_memory / workers)
     return int(SHARE * _machine_memory() / workers)
 
 

@@ -30,14 +30,14 @@ def compute_of(engine: EngineSettings) -> Compute:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        if device.type == "cuda":
-            _repeatable()
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigurationError(
             f"engine.device={engine.device!r} cannot be used here "
             f"({str(error).splitlines()[0]}): use auto or cpu"
         ) from error
+    if device.type == "cuda":
+        _repeatable()
     if engine.precision is Precision.FP16 and device.type == "cpu":
         raise ConfigurationError(
             "engine.precision=fp16 needs a GPU: use bf16 or fp32 with engine.device=cpu"

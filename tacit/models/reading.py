@@ -190,8 +190,8 @@ def read_domain(
             # Columns that are numbers alone may be the samples of a sound.
             raise ModelError(
                 f"model.architecture={architecture.name} reads texts, images or sounds, and "
-                f"examples of {domain.card.name} are columns of a table, some with codes or "
-                "missing values: use model=tabular or model=linear"
+                f"examples of {domain.card.name} are columns of a table (of which only plain "
+                "numbers could be the samples of a sound): use model=tabular or model=linear"
             )
         reading = cast(Reads, architecture).reading(
             tuple(domain.inputs), domain.card, train, device

@@ -6,7 +6,7 @@ a site has   and sends      then the server sends every site still there
 advertised   Advertisement  Directory, the same for all
 shared       Dealing        Dealt, with the shares that are for this site
 masked       MaskedInput    Survivors, with signatures of this site's surviving neighbours
-agreed       Agreement      Agreements, the same for all
+agreed       Agreement      Agreements, of a quorum
 revealed     Revealed
 ===========  =============  =============================================================
 

@@ -193,7 +193,7 @@ class Server:
         """Choose whose signatures are enough for a site: its own, its holders', then others'."""
         neighbourhoods = self._session.neighbourhoods
         around = [n for n in neighbourhoods.neighbours(site) if n in self._agreements]
-        first = [site, *around[: neighbourhoods.threshold - 1]]
+        first = {site, *around[: neighbourhoods.threshold - 1]}
         others = [name for name in signers if name not in first]
         missing = max(0, self._context.cohort.quorum - len(first))
         return sorted([*first, *others[:missing]])

@@ -167,6 +167,7 @@ TABLE = [
     Row("a word for a number", "training.batch_size=half", ("a whole number or 'full'",)),
     Row("a size that is no size", "domain.declared_sizes.va=0", ("declared_sizes.va=0",)),
     Row("more replies than sites", "training.min_replies=9", ("only 4 sites",)),
+    Row("no model named", "model=transformers", ("model.name must be set: add model.name=VALUE",)),
     Row("no such device", "engine.device=gpu", ("engine.device='gpu'", "auto or cpu")),
     Row(
         "layers that Opacus cannot do",

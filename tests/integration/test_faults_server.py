@@ -48,15 +48,23 @@ def running(tmp_path_factory):
 def start(running):
     """Start the coordinator, and the sites with it if nothing has come so far."""
     running.start_server()
+    start_sites(running)
+
+
+def start_sites(running):
     for site in SITES:
         if not running.alive(site):
             running.start_site(site)
 
 
 def killed_at(running, point):
+    if point == "checkpoint":
+        running.start_server()  # the first checkpoint is there before it listens
     running.put("server", f"{point}.kill")
     if point == "beginning":
         running.launch_server()
+    elif point == "checkpoint":
+        start_sites(running)
     else:
         start(running)
     assert running.end_of("server") == -signal.SIGKILL

@@ -144,6 +144,7 @@ def test_a_name_that_the_hub_does_not_have(served, tmp_path):
     address, _ = served
     ended = found(tmp_path, address, name="someone/else")
     assert ended.stderr.startswith("model.name=someone/else: no such folder or file here, and the")
+    assert "Repository Not Found" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -1,17 +1,15 @@
 """One table dealt out to many simulated sites: rows or, where they name persons, persons.
 
-What is held out is dealt out too, in the proportions of what each site learns from: where sites
-differ, so does what they are measured on. Where there is too little of it for that, every site is
-measured on all.
+Of what a site gets, that is held out which is held out of the table, so that a site is measured on
+rows like those that it learns from. Where that is too little, every site is measured on all.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from tacit.domains.domain import Examples, SiteData
 from tacit.domains.own.held import Booleans, Held, numbered
@@ -20,8 +18,8 @@ from tacit.domains.partition import LABEL, Integers, Partition, Parts, Table
 from tacit.domains.partitioned import PartitionedSites, declared_sizes
 from tacit.errors import ConfigurationError
 
-LEAST_HELD_OUT: Final = 10
-"""Units that are held out for each site, on average, where sites have their own."""
+LEAST_HELD_OUT: Final = 50
+"""Held-out rows for each site, on average, where sites are measured on their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +39,6 @@ class Dealt:
     declared_persons: dict[str, int] | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Units:
-    """What is dealt out: rows, or persons with all their rows.
-
-    Parameters
-    ----------
-    rows
-        Where the rows stand in the file [n].
-    of_row
-        The unit of each [n].
-    table
-        By what the units may be divided; a person by the first row.
-    """
-
-    rows: Integers
-    of_row: Integers
-    table: Table
-
-
 def deal(held: Held, schema: SchemaFile, partition: Partition) -> Dealt:
     """Deal rows out.
 
@@ -69,73 +48,57 @@ def deal(held: Held, schema: SchemaFile, partition: Partition) -> Dealt:
     Raises
     ------
     ConfigurationError
-        The partition's options do not fit the table.
+        The partition's options do not fit the table, or a site would have nothing to learn from.
     """
-    train, test = (_units(held, which, schema) for which in (~held.test, held.test))
+    persons = None if held.persons is None else numbered(held.persons)
+    firsts = np.arange(len(held.test))
+    if persons is not None:
+        _, firsts = np.unique(persons, return_index=True)
     try:
-        dealt = partition.divide(train.table)
+        dealt = partition.divide(Table(len(firsts), _columns(held, firsts, schema)))
     except ConfigurationError as error:
-        if held.persons is None:
+        if persons is None:
             raise
         raise ConfigurationError(f"{error} (what is divided are persons, not rows)") from error
-    persons = None if held.persons is None else declared_sizes(dealt)
-    parts = dealt if persons is None else _rows_of(dealt, train.of_row)
-    sites = PartitionedSites(held.chosen(~held.test), parts, held.chosen(held.test))
-    owners = _owners(dealt, train.table, test.table)
-    if owners is None:
-        return Dealt(sites, declared_sizes(parts), persons)
-    site_of = owners[test.of_row]
-    in_order = test.rows[np.argsort(site_of, kind="stable")]
-    places = np.split(in_order, np.bincount(site_of).cumsum()[:-1])
-    each = {
-        site: SiteData(own.train, held.at(own_places))
-        for (site, own), own_places in zip(sites.items(), places, strict=True)
+    rows = dealt if persons is None else _rows_of(dealt, persons)
+    train, test = _kept(rows, ~held.test), _kept(rows, held.test)
+    if len(empty := np.flatnonzero(train.sizes == 0)):
+        raise ConfigurationError(
+            f"domain.partition leaves {rows.names[empty[0]]} without rows to learn from: all that "
+            "it gets are held out: use fewer domain.partition.sites"
+        )
+    alike = Dealt(
+        PartitionedSites(held.chosen(~held.test), train, held.chosen(held.test)),
+        declared_sizes(train),
+        None if persons is None else declared_sizes(_kept(dealt, ~held.test[firsts])),
+    )
+    if len(test.rows) < LEAST_HELD_OUT * len(rows.names) or not test.sizes.all():
+        return alike
+    places = np.split(np.flatnonzero(held.test)[test.rows], test.offsets[1:-1])
+    own = {
+        site: SiteData(shared.train, held.at(own_places))
+        for (site, shared), own_places in zip(alike.sites.items(), places, strict=True)
     }
-    return Dealt(each, declared_sizes(parts), persons)
+    return replace(alike, sites=own)
 
 
-def _units(held: Held, which: Booleans, schema: SchemaFile) -> _Units:
-    rows = np.flatnonzero(which)
+def _columns(held: Held, rows: Integers, schema: SchemaFile) -> dict[str, npt.NDArray[np.generic]]:
+    """Return by what some rows may be divided."""
     columns: dict[str, npt.NDArray[np.generic]] = {}
     if schema.target.task in ("classes", "ordinal"):
         columns[LABEL] = _labels(held.examples)[rows]
     if held.sites is not None and schema.sites is not None:
         columns[schema.sites.column or "site"] = held.sites[rows]
-    if held.persons is None:
-        return _Units(rows, np.arange(len(rows)), Table(len(rows), columns))
-    persons = numbered(held.persons[rows])
-    _, first = np.unique(persons, return_index=True)
-    of_first = {name: column[first] for name, column in columns.items()}
-    return _Units(rows, persons, Table(len(first), of_first))
+    return columns
 
 
-def _owners(dealt: Parts, train: Table, test: Table) -> Integers | None:
-    """Return the site of each held-out unit [u]; None where some site would be without.
-
-    Of units that are alike in every column, each site has the share that it has of those to learn
-    from or, where there are none, of all.
-    """
-    sites = len(dealt.names)
-    if test.rows < LEAST_HELD_OUT * sites:
-        return None
-    kinds = _kinds(train, test)
-    learnt, held = kinds[: train.rows][dealt.rows], kinds[train.rows :]
-    chance, owners = np.random.default_rng(0), np.empty(test.rows, np.int64)
-    for kind in np.unique(held):
-        alike = np.flatnonzero(held == kind)
-        by = dealt.owners[learnt == kind]
-        until = np.bincount(by if len(by) else dealt.owners, minlength=sites).cumsum()
-        places = (chance.permutation(len(alike)) + chance.random()) / len(alike)
-        owners[alike] = np.searchsorted(until, places * until[-1], side="right")
-    return owners if np.bincount(owners, minlength=sites).all() else None
-
-
-def _kinds(train: Table, test: Table) -> Integers:
-    """Number the kinds of units of two tables, one after the other: alike in every column."""
-    if not train.columns:
-        return np.zeros(train.rows + test.rows, np.int64)
-    both = {name: np.concatenate([own, test.columns[name]]) for name, own in train.columns.items()}
-    return np.asarray(pd.DataFrame(both).groupby(list(both)).ngroup(), np.int64)
+def _kept(parts: Parts, which: Booleans) -> Parts:
+    """Keep some of what is dealt out, numbered as they stand among those that are kept."""
+    kept = which[parts.rows]
+    sizes = np.bincount(parts.owners[kept], minlength=len(parts.names))
+    numbers = which.cumsum() - 1
+    offsets = np.concatenate([[0], sizes.cumsum()]).astype(np.int64)
+    return Parts(parts.names, numbers[parts.rows[kept]], offsets)
 
 
 def _labels(examples: Examples) -> Integers:

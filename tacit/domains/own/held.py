@@ -1,6 +1,7 @@
 """Rows of a file as examples: whose they are, at which site, and which are held out."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +22,8 @@ from tacit.errors import DataError
 from tacit.nearest import nearest
 
 SALT: Final = "tacit/own/1"
+_POINTED: Final = r"^(\d+)\.0+$"
+"""A number as programs write it that take a column of whole numbers for one of fractions."""
 
 Booleans = npt.NDArray[np.bool_]
 Texts = npt.NDArray[np.object_]
@@ -125,11 +128,11 @@ def check_columns(rows: Rows, names: Iterable[str]) -> None:
     for name in names:
         if name in there:
             continue
-        if len(there) == 1 and (other := next((d for d in DELIMITERS if d in there[0]), None)):
+        if other := next((d for d in DELIMITERS for t in there if name in t.split(d)), None):
             raise DataError(
-                f"{rows.source}: column {name!r} is missing, and its first line is one name with "
-                f"{other!r} in it: if that is between its cells, write delimiter: {other!r} in the "
-                "schema"
+                f"{rows.source}: column {name!r} is missing, but {other!r} stands before or after "
+                f"it in the first line: if that is between cells, write delimiter: {other!r} in "
+                "the schema"
             )
         raise DataError(f"{rows.source}: column {name!r} is missing; {nearest(name, there)}")
 
@@ -179,6 +182,25 @@ def _coins(keys: list[tuple[str | bytes, ...]], spec: HeldOutSpec) -> Booleans:
     return found
 
 
+def check_named_over_files(held: Mapping[str, Held], say: Say) -> None:
+    """Refuse persons who are named 7 in one file and 7.0 in another."""
+    files = {
+        person: file
+        for file, one in held.items()
+        if one.persons is not None
+        for person in one.persons
+    }
+    pointed = {person: re.fullmatch(_POINTED, str(person)) for person in files}
+    both = sorted(
+        p for p, found in pointed.items() if found and files.get(found[1], files[p]) != files[p]
+    )
+    for person in both[:NAMED]:
+        say(
+            f"{files[person]}: {person!r} would be another person than the one without .0, who has "
+            f"rows in another file: write both alike"
+        )
+
+
 def check_apart_over_files(held: Mapping[str, Held], say: Say) -> None:
     """Refuse persons who are held out in one file and learnt from in another."""
     learnt = {
@@ -202,7 +224,7 @@ def _check_named(rows: Rows, column: str, say: Say) -> None:
     """Refuse rows that name nobody, or somebody in a way that another row may not."""
     cells = rows.table[column].astype(str)
     known = set(cells)
-    whole = cells.str.removesuffix(".0")  # as 7 becomes where a column of numbers has gaps
+    whole = cells.str.replace(_POINTED, r"\1", regex=True)
 
     def tell(which: "pd.Series[bool]", wrong: str) -> None:
         name_cells(rows.source, cells, which.to_numpy(), lambda cell: wrong, say)

@@ -8,7 +8,13 @@ import torch
 from tacit.domains.domain import Card, SiteData
 from tacit.domains.own.answers import Answers
 from tacit.domains.own.content import content_of
-from tacit.domains.own.held import Held, check_apart_over_files, check_columns, hold
+from tacit.domains.own.held import (
+    Held,
+    check_apart_over_files,
+    check_columns,
+    check_named_over_files,
+    hold,
+)
 from tacit.domains.own.opening import Opener, opened
 from tacit.domains.own.schema_file import Kind, SchemaFile
 from tacit.domains.schema import Say, stop
@@ -91,6 +97,7 @@ class Reader:
                 say(str(error))
                 continue
             found.update({site: held.of(site) for site in own})
+        check_named_over_files(by_file, say)
         if self.schema.test.column is not None:
             check_apart_over_files(by_file, say)
         return found

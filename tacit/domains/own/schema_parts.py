@@ -167,8 +167,8 @@ class HeldOutSpec:
     Parameters
     ----------
     share
-        Of the rows, drawn by what stands in each (or of the persons, by their names), so that no
-        row's place depends on another row.
+        Of the rows, drawn by what stands in each (of images, by their pixels; or of the persons,
+        by their names), so that no row's place depends on another row.
     seed
         Another seed draws others.
     column, value

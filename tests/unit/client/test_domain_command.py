@@ -143,12 +143,13 @@ def test_good_data_are_shown_beside_what_is_public(ward, domain_words):
     assert persons == train
 
 
-def test_a_declared_size_that_is_far_off_is_named(ward, domain_words):
-    ended = check(domain_words, ward, SCHEMA.replace("north: 30", "north: 300"))
+@pytest.mark.parametrize("declared", [300, 3])
+def test_a_declared_size_that_is_far_off_is_named(ward, domain_words, declared):
+    ended = check(domain_words, ward, SCHEMA.replace("north: 30", f"north: {declared}"))
     assert ended.code == 0
     said = [line for line in ended.out.splitlines() if "declares" in line]
     assert len(said) == 1
-    assert said[0].startswith("north declares 300 rows and has ")
+    assert said[0].startswith(f"north declares {declared} rows and has ")
 
 
 def test_texts_have_a_number_of_bytes(tmp_path, domain_words):

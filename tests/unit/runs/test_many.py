@@ -92,6 +92,18 @@ def test_at_a_terminal_sites_that_cannot_be_told_apart_are_not_ranked(same):
     assert any("gap to the best" in line for line in lines) != same
 
 
+def test_sites_without_a_figure_are_not_called_alike():
+    none = evaluation(
+        "auc",
+        Direction.MAXIMIZE,
+        dict.fromkeys(names(3)),
+        pooled=None,
+        reasons=dict.fromkeys(names(3), "its held-out rows are of one class"),
+    )
+    lines = printed(replace(many(3), evaluation=none, comparison=()), width=300)
+    assert not any("have the same figure" in line for line in lines)
+
+
 @pytest.mark.parametrize("unit", Unit)
 def test_epsilon_is_per_what_the_guarantee_is_of(unit):
     guarantee = replace(GUARANTEE, unit=unit, sites=spending(3, 1))

@@ -193,6 +193,21 @@ def test_a_person_named_as_a_number_and_as_one_with_a_point_would_be_two(tmp_pat
     OwnTable(write(tmp_path, SCHEMA + "person: patient\n", apart)).load()
 
 
+def test_a_person_named_so_in_one_file_and_otherwise_in_another_would_be_two(tmp_path):
+    schema = SCHEMA.replace("clinics.csv", "'{site}.csv'").replace(", west: 20", "")
+    schema = schema.replace("sites: {column: clinic, ", "sites: {") + "person: patient\n"
+    for site, person in (("north", "7"), ("south", "7.00"), ("south", "icd-7.0")):
+        rows = [HEADER, f"{person},50,20,no,north,ill", *lines(8)]
+        (tmp_path / f"{site}.csv").write_text("\n".join(rows) + "\n")
+        (tmp_path / "clinics.yaml").write_text(schema)
+        said = []
+        if site == "south":
+            Reader(read_schema(tmp_path / "clinics.yaml")).sites(["north", "south"], said.append)
+        assert [line for line in said if "would be another" in line] == (
+            [] if person != "7.00" else [said[0]]
+        )
+
+
 def test_a_value_that_no_row_has_holds_nothing_out(tmp_path):
     said = []
     path = write(tmp_path, SCHEMA + "test: {column: patient, value: nobody}\n")
@@ -209,7 +224,7 @@ def test_another_delimiter_is_named(tmp_path, delimiter):
     (tmp_path / "clinics.csv").write_text(
         (tmp_path / "clinics.csv").read_text().replace(",", delimiter)
     )
-    with pytest.raises(DataError, match=r"column 'age' is missing, .* write delimiter: ") as caught:
+    with pytest.raises(DataError, match=r"column '\w+' is missing, .* write delimiter: ") as caught:
         OwnTable(path).load()
     assert repr(delimiter) in str(caught.value)
 
