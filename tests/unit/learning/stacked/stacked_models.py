@@ -149,11 +149,16 @@ def by_hand(model, values, batch, clips):
     return sums, norms
 
 
+SMALL = 0.1
+"""The error of a smaller sum is relative to this: where a loss is nearly 0, a gradient is what the
+roundings of scores of order 1 leave of it, and is right to fewer digits."""
+
+
 def error(found, expected):
     """Largest error of any site's sum, relative to the site's largest sum of any weight."""
     worst = 0.0
     for site in range(len(next(iter(expected.values())))):
         largest = max(value[site].abs().max().item() for value in expected.values())
         wrong = max((found[name][site] - expected[name][site]).abs().max() for name in expected)
-        worst = max(worst, float(wrong) / (largest or 1.0))
+        worst = max(worst, float(wrong) / max(largest, SMALL))
     return worst
