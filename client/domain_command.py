@@ -89,14 +89,10 @@ def init(
     with path.open("x", encoding="utf-8") as opened:
         opened.write(content)
     left = content.count("???") - content.partition("\n\n")[0].count("???")
-    print(
-        f"{path}: "
-        + (
-            f"{left} {'places are' if left > 1 else 'place is'} still ???"
-            if left
-            else "nothing is left open"
-        )
-    )
+    said = "nothing is left open"
+    if left:
+        said = f"{left} {'places are' if left > 1 else 'place is'} still ???"
+    print(f"{path}: {said}")
     print(f"then: tacit-domain check {path}")
 
 

@@ -120,9 +120,10 @@ def mean_of(
 
 def memory_of(device: torch.device, workers: int) -> int:
     """Return how many bytes a cohort may take, where all these processes may share the device."""
+    found = _machine_memory()
     if device.type == "cuda":
-        return int(SHARE * torch.cuda.get_device_properties(device).total_memory / workers)
-    return int(SHARE * _machine_memory() / workers)
+        found = torch.cuda.get_device_properties(device).total_memory
+    return int(SHARE * found / workers)
 
 
 def _machine_memory() -> int:

@@ -46,12 +46,9 @@ def running(tmp_path_factory):
 
 
 def start(running):
-    """Start the coordinator, and the sites with it if nothing has come so far."""
-    running.start_server()
-    start_sites(running)
-
-
-def start_sites(running):
+    """Start the coordinator, and the sites with it, where they are not running."""
+    if not running.alive("server"):
+        running.start_server()
     for site in SITES:
         if not running.alive(site):
             running.start_site(site)
@@ -63,8 +60,6 @@ def killed_at(running, point):
     running.put("server", f"{point}.kill")
     if point == "beginning":
         running.launch_server()
-    elif point == "checkpoint":
-        start_sites(running)
     else:
         start(running)
     assert running.end_of("server") == -signal.SIGKILL

@@ -5,7 +5,7 @@ rows like those that it learns from. Where that is too little, every site is mea
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from tacit.domains.domain import Examples, SiteData
 from tacit.domains.own.held import Booleans, Held, numbered
 from tacit.domains.own.schema_file import SchemaFile
 from tacit.domains.partition import LABEL, Integers, Partition, Parts, Table
-from tacit.domains.partitioned import PartitionedSites, declared_sizes
+from tacit.domains.partitioned import PartitionedRows, PartitionedSites, declared_sizes
 from tacit.errors import ConfigurationError
 
 LEAST_HELD_OUT: Final = 50
@@ -67,19 +67,22 @@ def deal(held: Held, schema: SchemaFile, partition: Partition) -> Dealt:
             f"domain.partition leaves {rows.names[empty[0]]} without rows to learn from: all that "
             "it gets are held out: use fewer domain.partition.sites"
         )
-    alike = Dealt(
-        PartitionedSites(held.chosen(~held.test), train, held.chosen(held.test)),
+    table = held.chosen(~held.test)
+    sites: Mapping[str, SiteData]
+    if len(test.rows) < LEAST_HELD_OUT * len(rows.names) or not test.sizes.all():
+        sites = PartitionedSites(table, train, held.chosen(held.test))
+    else:
+        learnt = PartitionedRows(table, train)
+        places = np.split(np.flatnonzero(held.test)[test.rows], test.offsets[1:-1])
+        sites = {
+            site: SiteData(learnt[site], held.at(own))
+            for site, own in zip(learnt, places, strict=True)
+        }
+    return Dealt(
+        sites,
         declared_sizes(train),
         None if persons is None else declared_sizes(_kept(dealt, ~held.test[firsts])),
     )
-    if len(test.rows) < LEAST_HELD_OUT * len(rows.names) or not test.sizes.all():
-        return alike
-    places = np.split(np.flatnonzero(held.test)[test.rows], test.offsets[1:-1])
-    own = {
-        site: SiteData(shared.train, held.at(own_places))
-        for (site, shared), own_places in zip(alike.sites.items(), places, strict=True)
-    }
-    return replace(alike, sites=own)
 
 
 def _columns(held: Held, rows: Integers, schema: SchemaFile) -> dict[str, npt.NDArray[np.generic]]:

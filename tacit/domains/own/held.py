@@ -197,7 +197,7 @@ def check_named_over_files(held: Mapping[str, Held], say: Say) -> None:
     for person in both[:NAMED]:
         say(
             f"{files[person]}: {person!r} would be another person than the one without .0, who has "
-            f"rows in another file: write both alike"
+            "rows in another file: write both alike"
         )
 
 

@@ -97,9 +97,10 @@ class Reader:
                 say(str(error))
                 continue
             found.update({site: held.of(site) for site in own})
-        check_named_over_files(by_file, say)
-        if self.schema.test.column is not None:
-            check_apart_over_files(by_file, say)
+        if len(by_file) > 1:  # within one file `hold` has looked
+            check_named_over_files(by_file, say)
+            if self.schema.test.column is not None:
+                check_apart_over_files(by_file, say)
         return found
 
     def public_pool(self, say: Say = stop) -> torch.Tensor | None:
